@@ -1,0 +1,373 @@
+"""Every exception of DoSQL, rooted in PEP 249; nothing here raises them.
+
+Each class states what the caller should do next by its PEP 249 parent, carries a stable `code`, a
+`hint` and whether trying again can help (`is_retryable`). Errors that SQLite raised also carry
+`sqlite_errorcode` and `sqlite_errorname`, as in the standard library's sqlite3.
+"""
+
+from __future__ import annotations
+
+import datetime
+import enum
+from typing import Any, ClassVar
+
+from dosql_core.identifiers import Lsn
+
+
+class Category(enum.Enum):
+    """What kind of thing went wrong, for programs that sort errors rather than read them."""
+
+    CONNECTION = "CONNECTION"
+    EXECUTION = "EXECUTION"
+    VALIDATION = "VALIDATION"
+    RESOURCE = "RESOURCE"
+    CONFLICT = "CONFLICT"
+    TIMEOUT = "TIMEOUT"
+    INTERNAL = "INTERNAL"
+
+
+class Warning(Exception):  # noqa: A001 - PEP 249 dictates the name
+    """An important warning, such as data truncated while inserting (PEP 249)."""
+
+
+class Error(Exception):
+    """Base of every error of DoSQL (PEP 249).
+
+    `code`, `category`, `hint` and `is_retryable` are the class's; a raiser may override `code` and
+    `hint` for one instance with keyword arguments.
+    """
+
+    code: str = "DB_QUERY_ERROR"
+    category: ClassVar[Category] = Category.EXECUTION
+    hint: str = ""
+    is_retryable: bool = False
+    sqlite_errorcode: int
+    sqlite_errorname: str
+
+    def __init__(self, *args: Any, code: str | None = None, hint: str | None = None) -> None:
+        super().__init__(*args)
+        if code is not None:
+            self.code = code
+        if hint is not None:
+            self.hint = hint
+
+    def to_user_message(self) -> str:
+        """The message, followed by the hint when there is one."""
+        return f"{self}\nhint: {self.hint}" if self.hint else str(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of plain values that tells the whole error.
+
+        Shape: keys error, code, category, message, hint, is_retryable, timestamp, and the two
+        sqlite_* keys where SQLite raised it.
+        """
+        told: dict[str, Any] = {
+            "error": type(self).__name__,
+            "code": self.code,
+            "category": self.category.value,
+            "message": str(self),
+            "hint": self.hint,
+            "is_retryable": self.is_retryable,
+            "timestamp": datetime.datetime.now(datetime.UTC).isoformat(),
+        }
+        for name in ("sqlite_errorcode", "sqlite_errorname"):
+            if hasattr(self, name):
+                told[name] = getattr(self, name)
+        return told
+
+
+class InterfaceError(Error):
+    """The driver was called in a way that has no meaning (PEP 249)."""
+
+    code = "BIND_INVALID_TYPE"
+    category = Category.VALIDATION
+
+
+class DatabaseError(Error):
+    """Something went wrong in the database (PEP 249)."""
+
+
+class DataError(DatabaseError):
+    """A value cannot be processed: correct the value (PEP 249)."""
+
+    code = "BIND_TYPE_MISMATCH"
+    category = Category.VALIDATION
+
+
+class OperationalError(DatabaseError):
+    """The database could not do it now: retry, wait, or look at the machine (PEP 249)."""
+
+
+class IntegrityError(DatabaseError):
+    """A constraint was violated (PEP 249)."""
+
+    code = "DB_CONSTRAINT"
+    category = Category.CONFLICT
+
+
+class InternalError(DatabaseError):
+    """The stored bytes or our own reasoning are wrong: restore and report (PEP 249)."""
+
+    code = "DB_INTERNAL"
+    category = Category.INTERNAL
+
+
+class ProgrammingError(DatabaseError):
+    """The call or the SQL is wrong: correct it (PEP 249)."""
+
+    code = "STMT_INVALID_SQL"
+    category = Category.VALIDATION
+
+
+class NotSupportedError(DatabaseError):
+    """DoSQL or this database cannot do that: do it another way (PEP 249)."""
+
+    code = "STMT_UNSUPPORTED"
+    category = Category.VALIDATION
+
+
+# -- opening and the files -------------------------------------------------------------------------
+
+
+class DatabaseNotFoundError(OperationalError):
+    """No database at the path, and creating one was not asked for."""
+
+    code = "DB_NOT_FOUND"
+    category = Category.CONNECTION
+
+
+class CannotOpenError(OperationalError):
+    """The file or its directory cannot be opened as a DoSQL database."""
+
+    code = "DB_CONNECTION_FAILED"
+    category = Category.CONNECTION
+
+
+class ConfigurationError(ProgrammingError):
+    """An option has a value that means nothing here."""
+
+    code = "DB_CONFIG_ERROR"
+
+
+class FormatVersionError(NotSupportedError):
+    """A file was written by a version of DoSQL this one does not know."""
+
+    code = "DB_FORMAT_VERSION"
+    hint = "open it with the newer DoSQL that wrote it"
+
+
+class ForeignDirectoryError(CannotOpenError):
+    """The `-dosql` directory beside the file belongs to another database."""
+
+    code = "DB_IDENTITY_MISMATCH"
+
+
+class CorruptStoreError(InternalError):
+    """Stored bytes of history, refs or a page map fail their checksum or make no sense."""
+
+    code = "WAL_SEGMENT_CORRUPTED"
+    hint = "run `dosql verify` to see the extent; restore the file named from a backup"
+
+
+class MissingSegmentError(CorruptStoreError):
+    """A file of history that must be there is not."""
+
+    code = "WAL_SEGMENT_NOT_FOUND"
+
+
+class LostCommitsError(CorruptStoreError):
+    """The head lost commits that history had already recorded."""
+
+    code = "WAL_RECOVERY_FAILED"
+    hint = "rebuild the head from history: `dosql restore --rebuild-head`"
+
+
+class DatabasePoisonedError(OperationalError):
+    """A sync failed: whether the last commits are durable is unknown; reopen the database."""
+
+    code = "TXN_WAL_FAILURE"
+    category = Category.RESOURCE
+    hint = "close every connection and open the database again; check the disk first"
+
+
+class ForkedConnectionError(ProgrammingError):
+    """A connection opened before `fork()` was used in the child."""
+
+    code = "DB_FORKED"
+    hint = "open connections after the fork, one set per process"
+
+
+# -- time travel -----------------------------------------------------------------------------------
+
+
+class TimeTravelSyntaxError(ProgrammingError):
+    """AS OF is written wrongly, or stands where it cannot."""
+
+    code = "TT_INVALID_SYNTAX"
+
+
+class FutureMomentError(OperationalError):
+    """The moment asked for has not happened yet."""
+
+    code = "TT_FUTURE_POINT"
+    category = Category.VALIDATION
+    hint = "ask for a moment up to now; `dosql log` lists the commits"
+
+
+class LsnNotAvailableError(OperationalError):
+    """The branch has no commit with that LSN."""
+
+    code = "TT_LSN_NOT_AVAILABLE"
+    category = Category.VALIDATION
+
+
+class MomentNotFoundError(OperationalError):
+    """No commit is as old as the moment asked for, or the moment cannot be understood."""
+
+    code = "TT_POINT_NOT_FOUND"
+    category = Category.VALIDATION
+
+
+class SnapshotNotFoundError(OperationalError):
+    """No snapshot has that name."""
+
+    code = "TT_SNAPSHOT_NOT_FOUND"
+    category = Category.VALIDATION
+
+
+class MomentBranchNotFoundError(OperationalError):
+    """AS OF names a branch that does not exist."""
+
+    code = "TT_BRANCH_NOT_FOUND"
+    category = Category.VALIDATION
+
+
+class HistoryExpiredError(OperationalError):
+    """The moment asked for is older than the branch still keeps."""
+
+    code = "TT_DATA_GAP"
+    category = Category.RESOURCE
+    hint = "ask for a later moment, or keep more: `dosql compact --help` tells the retention"
+
+    def __init__(self, asked: Lsn, oldest: Lsn, oldest_at: str = "") -> None:
+        super().__init__(asked, oldest, oldest_at)
+        self.asked = asked
+        self.oldest = oldest
+        self.oldest_at = oldest_at
+
+    def __str__(self) -> str:
+        when = f" ({self.oldest_at})" if self.oldest_at else ""
+        return f"LSN {self.asked} is no longer kept; the oldest moment available is LSN {self.oldest}{when}"
+
+
+class NoHistoryError(NotSupportedError):
+    """The database was opened with history=False, or is in memory without any."""
+
+    code = "TT_NO_HISTORY"
+    hint = "open it with history=True"
+
+
+class ReadOnlyMomentError(OperationalError):
+    """A write to the past, to a read-only transaction or to a read-only connection."""
+
+    code = "DB_READ_ONLY"
+    category = Category.VALIDATION
+
+
+class WaitTimeoutError(OperationalError):
+    """The LSN waited for did not appear in time."""
+
+    code = "TT_TIMEOUT"
+    category = Category.TIMEOUT
+    is_retryable = True
+
+
+# -- branches and snapshots ------------------------------------------------------------------------
+
+
+class BranchNotFoundError(OperationalError):
+    """No branch has that name."""
+
+    code = "BRANCH_NOT_FOUND"
+    category = Category.VALIDATION
+
+
+class BranchExistsError(ProgrammingError):
+    """A branch of that name is already there."""
+
+    code = "BRANCH_EXISTS"
+    category = Category.CONFLICT
+
+
+class InvalidBranchNameError(ProgrammingError):
+    """The name breaks the rules for branch names."""
+
+    code = "INVALID_BRANCH_NAME"
+    hint = "1 to 255 characters; no '..', no '.lock' ending, no leading '.', '_' or 'refs/'"
+
+
+class BranchProtectedError(OperationalError):
+    """The branch is protected."""
+
+    code = "BRANCH_PROTECTED"
+    category = Category.CONFLICT
+
+
+class BranchInUseError(OperationalError):
+    """The branch is open, or others fork from it."""
+
+    code = "CANNOT_DELETE_CURRENT"
+    category = Category.CONFLICT
+
+
+class UncommittedChangesError(OperationalError):
+    """The connection has a transaction open that the operation would lose."""
+
+    code = "UNCOMMITTED_CHANGES"
+    category = Category.CONFLICT
+    hint = "commit or roll back first"
+
+
+class SnapshotExistsError(ProgrammingError):
+    """A snapshot of that name is already there."""
+
+    code = "TT_SNAPSHOT_EXISTS"
+    category = Category.CONFLICT
+
+
+# -- transactions ----------------------------------------------------------------------------------
+
+
+class DatabaseLockedError(OperationalError):
+    """Somebody else kept the write lock longer than the timeout."""
+
+    code = "TXN_LOCK_TIMEOUT"
+    category = Category.TIMEOUT
+    is_retryable = True
+    hint = "try again, or raise `timeout`"
+
+
+class SerializationFailure(OperationalError):
+    """A transaction that began by reading cannot write: somebody committed since it read."""
+
+    code = "TXN_SERIALIZATION_FAILURE"
+    category = Category.CONFLICT
+    is_retryable = True
+    hint = "roll back and run the transaction again; BEGIN IMMEDIATE avoids it"
+
+
+class TransactionTimeoutError(OperationalError):
+    """The transaction ran longer than it was given and was rolled back."""
+
+    code = "TXN_TIMEOUT"
+    category = Category.TIMEOUT
+    is_retryable = True
+
+
+# -- retention -------------------------------------------------------------------------------------
+
+
+class RetentionPolicyError(ProgrammingError):
+    """A retention policy that cannot be followed."""
+
+    code = "RETENTION_INVALID_POLICY"

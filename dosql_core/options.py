@@ -1,0 +1,62 @@
+"""Frozen settings, given once when a database is opened; no switch changes on a live database."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+
+class Durability(enum.Enum):
+    """What a returned commit has survived.
+
+    FULL: power loss; concurrent committers share one sync (visible a moment before durable).
+    STRICT: power loss, and nobody sees the commit before it is durable (SQLite's own FULL).
+    NORMAL: a crash of the process; a power cut may lose the last commits, never the database.
+    OFF: as NORMAL for processes, but the operating system decides when anything reaches the disk.
+    """
+
+    FULL = "full"
+    STRICT = "strict"
+    NORMAL = "normal"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How much of the past is kept; None means without limit. Pinned moments are always kept.
+
+    Units: `age_seconds` seconds; `commits_max` commits; `history_bytes_max` stored bytes.
+    """
+
+    age_seconds: float | None = None
+    commits_max: int | None = None
+    history_bytes_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseOptions:
+    """Settings of one database in this process; the same for every connection to it.
+
+    Units: `wal_capture_bytes` is the size of the live WAL at which history is captured and the WAL
+    recycled.
+    """
+
+    history: bool = True
+    changes: bool = False
+    create: bool = True
+    wal_capture_bytes: int = 16 * 1024 * 1024
+    retention: Retention | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """Settings of one connection.
+
+    Units: `timeout_seconds` is how long a writer waits for the write lock.
+    """
+
+    durability: Durability = Durability.FULL
+    timeout_seconds: float = 5.0
+    read_only: bool = False
+    cached_statements: int = 128
+    database: DatabaseOptions = field(default_factory=DatabaseOptions)
