@@ -1,0 +1,1 @@
+"""DoSQL's engine: an ordinary SQLite file that keeps every commit."""

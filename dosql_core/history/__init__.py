@@ -1,0 +1,1 @@
+"""The past of a database and its forks: refs, moments, branches, snapshots, retention, restore."""

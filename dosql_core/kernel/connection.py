@@ -1,0 +1,50 @@
+"""Open, configure and close one SQLite connection; the names of apsw the layers above may use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import apsw
+
+KernelCursor = apsw.Cursor
+
+OPEN_READ_WRITE = apsw.SQLITE_OPEN_READWRITE
+OPEN_READ_ONLY = apsw.SQLITE_OPEN_READONLY
+OPEN_CREATE = apsw.SQLITE_OPEN_CREATE
+OPEN_URI = apsw.SQLITE_OPEN_URI
+
+
+class KernelConnection(apsw.Connection):
+    """A connection of apsw's that remembers nothing of ours; sessions configure it."""
+
+
+def run(connection: apsw.Connection, sql: str) -> list[tuple[Any, ...]]:
+    """Run one statement to its end and return its rows.
+
+    apsw runs a statement only as far as its rows are fetched, so nothing may use a bare `execute`.
+    """
+    return connection.execute(sql).fetchall()  # type: ignore[return-value]
+
+
+def pragma_value(connection: apsw.Connection, name: str) -> Any:
+    """The single value `PRAGMA name` returns, or None when it returns no row."""
+    rows = run(connection, f"PRAGMA {name}")
+    return rows[0][0] if rows else None
+
+
+def keep_off_the_wal(connection: apsw.Connection) -> None:
+    """See to it that this connection never checkpoints by itself.
+
+    A connection that lacks this and closes last would delete the WAL before it was captured.
+    """
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    connection.wal_autocheckpoint(0)
+
+
+def open_internal(path: str, *, vfs: str | None = None, read_only: bool = False) -> apsw.Connection:
+    """A connection for our own use on a head: never checkpoints by itself, synchronous=FULL."""
+    flags = OPEN_READ_ONLY if read_only else OPEN_READ_WRITE
+    connection = apsw.Connection(path, flags=flags, vfs=vfs)
+    keep_off_the_wal(connection)
+    run(connection, "PRAGMA synchronous=FULL")
+    return connection
