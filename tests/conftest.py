@@ -1,0 +1,7 @@
+"""Loads the shared plugins; every fixture lives in tests/fixtures, one file per resource."""
+
+pytest_plugins = (
+    "fixtures.run_options",
+    "fixtures.databases",
+    "fixtures.crash",
+)
