@@ -3,12 +3,16 @@
 Each class states what the caller should do next by its PEP 249 parent, carries a stable `code`, a
 `hint` and whether trying again can help (`is_retryable`). Errors that SQLite raised also carry
 `sqlite_errorcode` and `sqlite_errorname`, as in the standard library's sqlite3.
+
+The ten classes of PEP 249 also derive from the standard library's, so that a program or a library
+that says `except sqlite3.IntegrityError` goes on working (docs/decisions/0006).
 """
 
 from __future__ import annotations
 
 import datetime
 import enum
+import sqlite3
 from typing import Any, ClassVar
 
 from dosql_core.identifiers import Lsn
@@ -26,11 +30,11 @@ class Category(enum.Enum):
     INTERNAL = "INTERNAL"
 
 
-class Warning(Exception):  # noqa: A001 - PEP 249 dictates the name
+class Warning(sqlite3.Warning):
     """An important warning, such as data truncated while inserting (PEP 249)."""
 
 
-class Error(Exception):
+class Error(sqlite3.Error):
     """Base of every error of DoSQL (PEP 249).
 
     `code`, `category`, `hint` and `is_retryable` are the class's; a raiser may override `code` and
@@ -76,50 +80,50 @@ class Error(Exception):
         return told
 
 
-class InterfaceError(Error):
+class InterfaceError(Error, sqlite3.InterfaceError):
     """The driver was called in a way that has no meaning (PEP 249)."""
 
     code = "BIND_INVALID_TYPE"
     category = Category.VALIDATION
 
 
-class DatabaseError(Error):
+class DatabaseError(Error, sqlite3.DatabaseError):
     """Something went wrong in the database (PEP 249)."""
 
 
-class DataError(DatabaseError):
+class DataError(DatabaseError, sqlite3.DataError):
     """A value cannot be processed: correct the value (PEP 249)."""
 
     code = "BIND_TYPE_MISMATCH"
     category = Category.VALIDATION
 
 
-class OperationalError(DatabaseError):
+class OperationalError(DatabaseError, sqlite3.OperationalError):
     """The database could not do it now: retry, wait, or look at the machine (PEP 249)."""
 
 
-class IntegrityError(DatabaseError):
+class IntegrityError(DatabaseError, sqlite3.IntegrityError):
     """A constraint was violated (PEP 249)."""
 
     code = "DB_CONSTRAINT"
     category = Category.CONFLICT
 
 
-class InternalError(DatabaseError):
+class InternalError(DatabaseError, sqlite3.InternalError):
     """The stored bytes or our own reasoning are wrong: restore and report (PEP 249)."""
 
     code = "DB_INTERNAL"
     category = Category.INTERNAL
 
 
-class ProgrammingError(DatabaseError):
+class ProgrammingError(DatabaseError, sqlite3.ProgrammingError):
     """The call or the SQL is wrong: correct it (PEP 249)."""
 
     code = "STMT_INVALID_SQL"
     category = Category.VALIDATION
 
 
-class NotSupportedError(DatabaseError):
+class NotSupportedError(DatabaseError, sqlite3.NotSupportedError):
     """DoSQL or this database cannot do that: do it another way (PEP 249)."""
 
     code = "STMT_UNSUPPORTED"
@@ -195,6 +199,118 @@ class ForkedConnectionError(ProgrammingError):
 
     code = "DB_FORKED"
     hint = "open connections after the fork, one set per process"
+
+
+# -- what SQLite raised ----------------------------------------------------------------------------
+
+
+class NotADatabaseError(DatabaseError):
+    """The file is not a SQLite database, or it is encrypted."""
+
+    code = "DB_NOT_A_DATABASE"
+    category = Category.CONNECTION
+    hint = "check the path; a stock SQLite file begins with 'SQLite format 3'"
+
+
+class CorruptDatabaseError(InternalError):
+    """SQLite found the head itself damaged."""
+
+    code = "DB_CORRUPT"
+    hint = "run `dosql verify`; a head can be rebuilt from history with `dosql restore`"
+
+
+class DiskError(OperationalError):
+    """The operating system failed to read, write or lock a file."""
+
+    code = "DB_IO_ERROR"
+    category = Category.RESOURCE
+
+
+class DiskFullError(OperationalError):
+    """No space left; the transaction that met it was rolled back."""
+
+    code = "DB_DISK_FULL"
+    category = Category.RESOURCE
+    is_retryable = True
+    hint = "free some space, then run the transaction again"
+
+
+class AccessDeniedError(DatabaseError):
+    """The authorizer of the connection refused the statement."""
+
+    code = "DB_NOT_AUTHORIZED"
+    category = Category.VALIDATION
+
+
+class InterruptedStatementError(OperationalError):
+    """`interrupt()`, a progress handler or a cancelled task stopped the statement."""
+
+    code = "STMT_INTERRUPTED"
+    is_retryable = True
+
+
+class TableLockedError(OperationalError):
+    """Another statement of this connection still uses the table."""
+
+    code = "TXN_LOCK_FAILED"
+    category = Category.CONFLICT
+    hint = "fetch the rest of the other cursor's rows, or close it"
+
+
+class SchemaChangedError(OperationalError):
+    """The schema changed while the statement ran."""
+
+    code = "STMT_SCHEMA_CHANGED"
+    category = Category.CONFLICT
+    is_retryable = True
+
+
+class ValueTooLargeError(DataError):
+    """A value, or the text of a statement, is over SQLite's limit."""
+
+    code = "BIND_TOO_LARGE"
+
+
+# -- the connection and its cursors ----------------------------------------------------------------
+
+
+class ConnectionClosedError(ProgrammingError):
+    """The connection is closed."""
+
+    code = "DB_CLOSED"
+    category = Category.CONNECTION
+
+
+class CursorClosedError(ProgrammingError):
+    """The cursor is closed."""
+
+    code = "STMT_FINALIZED"
+
+
+class WrongThreadError(ProgrammingError):
+    """The connection belongs to another thread."""
+
+    code = "DB_WRONG_THREAD"
+    hint = "open one connection a thread, or connect with check_same_thread=False"
+
+
+class BindingCountError(ProgrammingError):
+    """More or fewer parameters were given than the statement has."""
+
+    code = "BIND_COUNT_MISMATCH"
+
+
+class MissingParameterError(ProgrammingError):
+    """A named parameter of the statement was not given."""
+
+    code = "BIND_MISSING_PARAM"
+
+
+class UnsupportedParameterError(ProgrammingError):
+    """A parameter has a type that SQLite does not store and that has no adapter."""
+
+    code = "BIND_INVALID_TYPE"
+    hint = "convert it, or register an adapter with register_adapter()"
 
 
 # -- time travel -----------------------------------------------------------------------------------
