@@ -1,0 +1,1 @@
+"""Results of queries, laid out: as tables for people, as text for programs, as charts."""
