@@ -1,0 +1,102 @@
+"""Where one statement of a text ends and the next begins; no statement is understood here.
+
+The work is done by a pattern that walks over code inside the regular expression engine and stops
+only at a `;` outside of quotes and comments, so a dump of any size is split in little time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from dosql_core.language.tokens import GAP, NAME_CHARACTERS, PARAMETER
+
+# What code consists of, apart from `;`. Every alternative is a whole token, or a part of one in
+# which neither a quote nor a `;` can hide, so a match never stops inside a token. A `$` behind a
+# name is part of that name and begins no parameter. What is never closed is not matched.
+_CODE = (
+    r"[^'\"`\[/$@:;-]++"
+    r"|'[^']*+'|\"[^\"]*+\"|`[^`]*+`|\[[^\]]*+\]"
+    r"|--[^\n]*+\n|/\*(?:[^*]|\*(?!/))*+\*/|-(?!-)|/(?!\*)"
+    rf"|(?<=[{NAME_CHARACTERS}])\$|{PARAMETER}|[$@:]"
+)
+_UP_TO_SEMICOLON = re.compile(f"(?:{_CODE})*+")
+_CODE_ONLY = re.compile(f"(?:{_CODE}|;)*+")
+
+_BETWEEN = re.compile(f"{GAP}|;")
+_ALL_BETWEEN = re.compile(f"(?:{GAP}|;)*+")
+_CREATE_TRIGGER = re.compile(
+    rf"(?:EXPLAIN{GAP}++(?:QUERY{GAP}++PLAN{GAP}++)?)?"
+    rf"CREATE{GAP}++(?:TEMP(?:ORARY)?{GAP}++)?TRIGGER(?![{NAME_CHARACTERS}])",
+    re.IGNORECASE,
+)
+_END_OF_TRIGGER = re.compile(rf"{GAP}*+END(?![{NAME_CHARACTERS}])", re.IGNORECASE)
+
+
+def start_of_statement(sql: str, start: int = 0) -> int:
+    """The offset of the first token at or behind `start` that is not a `;`; len(sql) if none."""
+    match = _ALL_BETWEEN.match(sql, start)
+    assert match is not None  # the pattern may match nothing, so it always matches
+    return match.end()
+
+
+def end_of_statement(sql: str, start: int = 0) -> int:
+    """The offset behind the `;` that ends the statement at `start`; len(sql) when none does.
+
+    Shape: `start` is where the statement's first token begins. The body of a CREATE TRIGGER belongs
+    to its statement. A quote or comment that is never closed reaches to the end of the text.
+    """
+    return _end_and_completeness(sql, start)[0]
+
+
+def split_statements(script: str) -> Iterator[str]:
+    """Each statement of a script with its `;`, in order; blanks and comments alone are none.
+
+    A comment in front of a statement stays with it. The last one may lack its `;` and may be
+    incomplete: SQLite will say what is wrong with it.
+    """
+    position = 0
+    while (start := start_of_statement(script, position)) < len(script):
+        end = end_of_statement(script, start)
+        yield script[position:end].lstrip(" \t\n\v\f\r\ufeff;")
+        position = end
+
+
+def is_complete(sql: str) -> bool:
+    """Whether the text ends with a whole statement, so that a shell may run it.
+
+    True for a lone `;` and False for nothing at all, as SQLite's sqlite3_complete() has it.
+    """
+    position, is_whole = 0, False
+    while (start := start_of_statement(sql, position)) < len(sql):
+        position, is_whole = _end_and_completeness(sql, start)
+    behind = [match[0] for match in _BETWEEN.finditer(sql, position)]
+    if behind and behind[-1].startswith("/*") and not behind[-1].endswith("*/"):
+        return False
+    return is_whole or ";" in behind
+
+
+def is_code(sql: str, offset: int) -> bool:
+    """Whether the token that begins at `offset` is outside of quotes and comments."""
+    # Looking only at what is in front of it cuts the quote or comment around it open, and what is
+    # never closed is not matched.
+    return _CODE_ONLY.fullmatch(sql, 0, offset) is not None
+
+
+def _end_and_completeness(sql: str, start: int) -> tuple[int, bool]:
+    end, is_whole = _behind_semicolon(sql, start)
+    if _CREATE_TRIGGER.match(sql, start) is None:
+        return end, is_whole
+    # No statement of a trigger's body can begin with END, so `; END` is always the body's end.
+    is_body_over = False
+    while is_whole and not is_body_over:
+        is_body_over = _END_OF_TRIGGER.match(sql, end) is not None
+        end, is_whole = _behind_semicolon(sql, end)
+    return end, is_whole
+
+
+def _behind_semicolon(sql: str, start: int) -> tuple[int, bool]:
+    match = _UP_TO_SEMICOLON.match(sql, start)
+    assert match is not None
+    end = match.end()
+    return (end + 1, True) if sql.startswith(";", end) else (len(sql), False)
