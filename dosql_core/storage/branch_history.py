@@ -1,0 +1,445 @@
+"""The history of one branch on disk: its manifest, its segments, its commits.
+
+One process writes at a time (the kernel holds a lock across processes); any number read. A reader
+sees the manifest it read last until `refresh`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dosql_core.errors import (
+    CorruptStoreError,
+    HistoryExpiredError,
+    LsnNotAvailableError,
+    MissingSegmentError,
+)
+from dosql_core.identifiers import BranchId, Lsn, Microseconds
+from dosql_core.storage.block_cache import BlockCache
+from dosql_core.storage.durable_files import publish_file, remove_quietly, sync_directory
+from dosql_core.storage.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    SegmentName,
+    read_manifest,
+    write_manifest,
+)
+from dosql_core.storage.newest_versions import NewestVersions
+from dosql_core.storage.sealing import (
+    FindPredecessor,
+    PageVersion,
+    Progress,
+    SegmentSealing,
+    settle_times,
+)
+from dosql_core.storage.segment_format import CommitRecord, NewCommit, SegmentHeader
+from dosql_core.storage.segment_reader import SegmentReader
+from dosql_core.storage.segment_stack import SegmentStack
+from dosql_core.storage.segment_writer import SegmentWriter, WrittenSegment
+
+SEGMENT_SUFFIX = ".seg"
+TEMPORARY_SUFFIX = ".tmp"
+_CACHE_BYTES_MAX = 8 * 1024 * 1024
+
+_Signature = tuple[int, int, int]
+
+
+@dataclass(slots=True)
+class _State:
+    """A manifest, the stamp of the file it was read from, and its segments once they are open."""
+
+    manifest: Manifest
+    signature: _Signature
+    stack: SegmentStack | None = None
+
+
+class BranchHistory:
+    """Commits and page versions of one branch; what lies before its fork is its parent's.
+
+    Threads: any number may read while one seals and one compacts.
+    """
+
+    def __init__(self, directory: str, state: _State) -> None:
+        self.directory = directory
+        self._state = state
+        self._cache = BlockCache(_CACHE_BYTES_MAX)
+        self._newest = NewestVersions()
+        self._newest_lsn_remembered = Lsn(-1)
+        self._generation = 0
+        self._is_tidied = False
+        self._loading = threading.RLock()
+        self._writing = threading.RLock()
+        self.compacting = threading.Lock()
+
+    @classmethod
+    def create(
+        cls, directory: str, *, page_size: int, branch_id: BranchId, fork_lsn: Lsn
+    ) -> BranchHistory:
+        """Begin the history of a branch in `directory`, which is made if need be.
+
+        Errors: FileExistsError when there is one already; ValueError for a page size that SQLite
+                does not have.
+        """
+        if page_size not in (512 << n for n in range(8)):
+            raise ValueError(f"page size {page_size}: expected a power of two from 512 to 65536")
+        os.makedirs(directory, exist_ok=True)
+        if os.path.exists(os.path.join(directory, MANIFEST_NAME)):
+            raise FileExistsError(f"{directory} already has a history")
+        manifest = Manifest(page_size, branch_id, fork_lsn, fork_lsn, fork_lsn, captured={})
+        write_manifest(directory, manifest)
+        sync_directory(os.path.dirname(os.path.abspath(directory)))
+        return cls.open(directory)
+
+    @classmethod
+    def open(cls, directory: str) -> BranchHistory:
+        """The history in `directory`; its segments are opened when first needed.
+
+        Errors: FileNotFoundError when there is none; CorruptStoreError, FormatVersionError when its
+                manifest cannot be read.
+        """
+        return cls(directory, _load(directory))
+
+    # -- what it holds -----------------------------------------------------------------------------
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest as read last."""
+        return self._state.manifest
+
+    @property
+    def page_size(self) -> int:
+        """Bytes of a page."""
+        return self.manifest.page_size
+
+    @property
+    def branch_id(self) -> BranchId:
+        """The branch this is the history of."""
+        return self.manifest.branch_id
+
+    @property
+    def fork_lsn(self) -> Lsn:
+        """The last LSN that belongs to the parent; 0 for a branch without one."""
+        return self.manifest.fork_lsn
+
+    @property
+    def newest_lsn(self) -> Lsn:
+        """The last commit sealed; the fork LSN when there is none."""
+        return self.manifest.newest_lsn
+
+    @property
+    def oldest_lsn(self) -> Lsn:
+        """Every LSN from here on is readable."""
+        return self.manifest.oldest_lsn
+
+    @property
+    def pinned(self) -> tuple[Lsn, ...]:
+        """Older LSNs that are readable still."""
+        return self.manifest.pinned
+
+    @property
+    def captured(self) -> dict[str, Any]:
+        """What the kernel stored with the last seal."""
+        return self.manifest.captured or {}
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of all live segments."""
+        return sum(segment.bytes for segment in self.manifest.segments)
+
+    def refresh(self) -> bool:
+        """Take notice of a manifest that another process wrote; whether there was one.
+
+        Errors: as `open`.
+        """
+        if _signature(self.directory) == self._state.signature:
+            return False
+        with self._loading:
+            self._state = _load(self.directory)
+        return True
+
+    def stack(self) -> SegmentStack:
+        """The open segments of the manifest read last.
+
+        Errors: MissingSegmentError, CorruptStoreError, FormatVersionError, naming the segment.
+        """
+        return self.snapshot()[1]
+
+    def snapshot(self) -> tuple[Manifest, SegmentStack]:
+        """The manifest read last and its open segments, as one.
+
+        Errors: as `stack`.
+        """
+        state = self._state
+        if state.stack is not None:
+            return state.manifest, state.stack
+        with self._loading:
+            while True:
+                state = self._state
+                try:
+                    if state.stack is None:
+                        state.stack = self._open_segments(state.manifest)
+                    return state.manifest, state.stack
+                except MissingSegmentError:
+                    # Compaction swaps the manifest before it unlinks: the new one does without.
+                    if not self.refresh():
+                        raise
+
+    def close(self) -> None:
+        """Let go of the segments; views that hold them keep them open."""
+        with self._loading:
+            self._state = replace(self._state, stack=None)
+            self._cache.clear()
+            self._newest.forget()
+
+    # -- commits -----------------------------------------------------------------------------------
+
+    def commit(self, lsn: Lsn) -> CommitRecord:
+        """The record of a commit of this branch.
+
+        Errors: LsnNotAvailableError when it has none such; HistoryExpiredError when no longer.
+        """
+        manifest, stack = self.snapshot()
+        if not manifest.fork_lsn < lsn <= manifest.newest_lsn:
+            raise LsnNotAvailableError(
+                f"branch {manifest.branch_id} has LSN {manifest.fork_lsn + 1} to "
+                f"{manifest.newest_lsn}, not {lsn}"
+            )
+        if not manifest.is_readable(lsn):
+            raise HistoryExpiredError(lsn, manifest.oldest_lsn)
+        for segment in reversed(stack.segments):
+            if segment.header.first_lsn <= lsn <= segment.header.last_lsn:
+                record = segment.commit(lsn)
+                if record is not None:
+                    return record
+        raise CorruptStoreError(f"{self.directory}: no segment has the commit of LSN {lsn}")
+
+    def commits(self, first: Lsn, last: Lsn) -> Iterator[CommitRecord]:
+        """The commits of this branch from `first` to `last` that are kept, ascending."""
+        manifest, stack = self.snapshot()
+        for segment in stack.segments:
+            if segment.header.last_lsn >= first and segment.header.first_lsn <= last:
+                for record in segment.commits(first, last):
+                    if manifest.is_readable(record.lsn):
+                        yield record
+
+    def commits_backwards(self, last: Lsn) -> Iterator[CommitRecord]:
+        """The commits of this branch from `last` back that are kept, descending."""
+        manifest, stack = self.snapshot()
+        for segment in reversed(stack.segments):
+            if segment.header.first_lsn <= last:
+                for record in segment.commits_backwards(last):
+                    if manifest.is_readable(record.lsn):
+                        yield record
+
+    def newest_at(self, time: Microseconds) -> Lsn | None:
+        """The newest commit of this branch not after `time`; None when it had none yet.
+
+        Errors: HistoryExpiredError when the commit that was the newest then is not kept.
+        """
+        manifest, stack = self.snapshot()
+        lsn = None
+        for segment in reversed(stack.segments):
+            lsn = segment.newest_at(time)
+            if lsn is not None:
+                break
+        if lsn is not None and lsn >= manifest.oldest_lsn:
+            return lsn
+        if manifest.oldest_lsn <= manifest.fork_lsn + 1:
+            return None
+        # Between pinned commits lie others, of which nothing is known any more.
+        if lsn in manifest.pinned and self.commit(lsn).committed_at == time:
+            return lsn
+        raise HistoryExpiredError(lsn or Lsn(manifest.oldest_lsn - 1), manifest.oldest_lsn)
+
+    # -- writing -----------------------------------------------------------------------------------
+
+    def seal(
+        self,
+        commits: Sequence[NewCommit],
+        versions: Iterable[PageVersion],
+        *,
+        captured: dict[str, Any],
+        predecessor: FindPredecessor | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Add commits and the page versions they made, and record `captured`; all or nothing.
+
+        It is durable on return. Without commits only `captured` is recorded.
+
+        Shape:  commits are dense from `newest_lsn` + 1. A version is (page, lsn, content); no page
+                twice in a commit; in any order up to 64 MiB of them, beyond that in order of LSN.
+                `predecessor` tells the content of a page of a fork before an LSN, as inherited; it
+                only serves to drop versions that change nothing.
+        Errors: ValueError for commits or versions out of place; OSError as the file system has it.
+                Nothing has changed then.
+        """
+        with self.writing():
+            manifest = self.manifest
+            if not commits:
+                self._swap(replace(manifest, captured=captured))
+                return
+            first, last = commits[0].lsn, commits[-1].lsn
+            if [c.lsn for c in commits] != list(range(manifest.newest_lsn + 1, last + 1)):
+                raise ValueError(
+                    f"commits {first} to {last} do not continue LSN {manifest.newest_lsn} densely"
+                )
+            written, name = self._write_sealed(commits, versions, predecessor, progress)
+            segment = SegmentName(name, first, last, written.bytes, written.checksum)
+            self._swap(
+                replace(
+                    manifest,
+                    newest_lsn=last,
+                    segments=(*manifest.segments, segment),
+                    captured=captured,
+                    generation=self._generation,
+                )
+            )
+            self._newest_lsn_remembered = last
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold off other writers of this object; on entry the manifest is the newest."""
+        with self._writing:
+            self.refresh()
+            if not self._is_tidied:
+                self._remove_leftovers()
+                self._is_tidied = True
+            yield
+
+    def begin_segment(self, first: Lsn, last: Lsn) -> tuple[SegmentWriter, str]:
+        """A writer for a new segment, and the name to publish it under."""
+        with self.writing():
+            self._generation = max(self._generation, self.manifest.generation) + 1
+            name = f"{first}-{last}-{self._generation}{SEGMENT_SUFFIX}"
+        temporary = os.path.join(self.directory, name + TEMPORARY_SUFFIX)
+        remove_quietly(temporary)  # a writer that crashed may have used the same generation
+        header = SegmentHeader(self.page_size, self.branch_id, first, last)
+        return SegmentWriter(temporary, header), name
+
+    def publish_segment(self, writer: SegmentWriter, name: str) -> None:
+        """Give a finished segment its name, durably; the manifest does not name it yet."""
+        publish_file(writer.path, os.path.join(self.directory, name))
+
+    def replace_segments(
+        self,
+        replaced: Collection[SegmentName],
+        by: SegmentName | None,
+        *,
+        oldest_lsn: Lsn | None = None,
+        pinned: Collection[Lsn] | None = None,
+    ) -> None:
+        """Let `by` stand for the segments `replaced` (adjacent ones), then remove those.
+
+        Readers that have them open keep them; a crash leaves the old manifest or the new one.
+        """
+        with self.writing():
+            manifest = self.manifest
+            segments: list[SegmentName] = []
+            for segment in manifest.segments:
+                if segment not in replaced:
+                    segments.append(segment)
+                elif by is not None and by not in segments:
+                    segments.append(by)
+            self._swap(
+                replace(
+                    manifest,
+                    segments=tuple(segments),
+                    oldest_lsn=manifest.oldest_lsn if oldest_lsn is None else oldest_lsn,
+                    pinned=manifest.pinned if pinned is None else tuple(sorted(pinned)),
+                    generation=max(manifest.generation, self._generation),
+                )
+            )
+            for segment in replaced:
+                remove_quietly(os.path.join(self.directory, segment.name))
+
+    def _write_sealed(
+        self,
+        commits: Sequence[NewCommit],
+        versions: Iterable[PageVersion],
+        predecessor: FindPredecessor | None,
+        progress: Progress | None,
+    ) -> tuple[WrittenSegment, str]:
+        manifest, stack = self.snapshot()
+        if self._newest_lsn_remembered != manifest.newest_lsn:
+            self._newest.forget()
+        previous_time = None
+        # What the parent had is not known here; its pages beyond the fork's size are masked anyway.
+        page_count = commits[0].page_count if manifest.fork_lsn else 0
+        if manifest.newest_lsn > manifest.fork_lsn:
+            previous = self.commit(manifest.newest_lsn)
+            previous_time, page_count = previous.committed_at, previous.page_count
+        commits = settle_times(commits, previous_time)
+        writer, name = self.begin_segment(commits[0].lsn, commits[-1].lsn)
+        try:
+            with writer:
+                sealing = SegmentSealing(
+                    writer,
+                    commits,
+                    stack=stack,
+                    newest=self._newest,
+                    page_count_before=page_count,
+                    inherits=manifest.fork_lsn > 0,
+                    predecessor=predecessor,
+                )
+                sealing.add_all(versions, progress)
+                written = sealing.finish()
+                self.publish_segment(writer, name)
+        except BaseException:
+            self._newest.forget()
+            raise
+        return written, name
+
+    def _swap(self, manifest: Manifest) -> None:
+        write_manifest(self.directory, manifest)
+        with self._loading:
+            old = self._state.stack
+            self._state = _State(manifest, _signature(self.directory))
+            if old is not None:
+                self._state.stack = self._open_segments(manifest, old)
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a crashed writer left: temporary files, segments the manifest never named."""
+        live = {segment.name for segment in self.manifest.segments}
+        for name in os.listdir(self.directory):
+            is_orphan = name.endswith(SEGMENT_SUFFIX) and name not in live
+            if is_orphan or name.endswith(TEMPORARY_SUFFIX):
+                remove_quietly(os.path.join(self.directory, name))
+
+    def _open_segments(self, manifest: Manifest, old: SegmentStack | None = None) -> SegmentStack:
+        known = {segment.path: segment for segment in old.segments} if old is not None else {}
+        segments = []
+        for named in manifest.segments:
+            path = os.path.join(self.directory, named.name)
+            segment = known.get(path) or SegmentReader(path)
+            check_segment(segment, named, manifest)
+            segments.append(segment)
+        return SegmentStack(segments, manifest.page_size, self._cache)
+
+
+def check_segment(segment: SegmentReader, named: SegmentName, manifest: Manifest) -> None:
+    """Check that an open segment is the one that the manifest means.
+
+    Errors: CorruptStoreError when it is another, or cut short.
+    """
+    if segment.bytes != named.bytes:
+        raise CorruptStoreError(
+            f"{segment.path} has {segment.bytes} bytes; the manifest says {named.bytes}"
+        )
+    expected = SegmentHeader(manifest.page_size, manifest.branch_id, named.first, named.last)
+    if segment.checksum != named.checksum or segment.header != expected:
+        raise CorruptStoreError(f"{segment.path} is not the segment that the manifest means")
+
+
+def _load(directory: str) -> _State:
+    signature = _signature(directory)  # before reading: at worst it is read once more
+    return _State(read_manifest(directory), signature)
+
+
+def _signature(directory: str) -> _Signature:
+    status = os.stat(os.path.join(directory, MANIFEST_NAME))
+    return status.st_ino, status.st_mtime_ns, status.st_size

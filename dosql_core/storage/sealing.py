@@ -1,0 +1,276 @@
+"""Turning commits and their page versions into one segment file; the manifest is not its business.
+
+Versions are gathered until they fill a batch, then written page by page, so that consecutive
+versions of a page share a block; a batch bounds the memory, whatever the size of a commit.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice, pairwise
+from operator import itemgetter
+
+from dosql_core.identifiers import Lsn, Microseconds, PageNumber
+from dosql_core.storage.block_encoding import EncodedBlock, Predecessor, Version, encode_page
+from dosql_core.storage.newest_versions import NewestVersions
+from dosql_core.storage.segment_format import (
+    BLOCK_HEADER_BYTES,
+    CommitFlag,
+    CommitRecord,
+    NewCommit,
+)
+from dosql_core.storage.segment_stack import SegmentStack
+from dosql_core.storage.segment_writer import SegmentWriter, WrittenSegment
+
+BATCH_BYTES = 64 * 1024 * 1024
+_PAGES_PER_TASK = 128
+_INDEX_ENTRY_BYTES = 16
+_PROGRESS_EVERY = 1024
+
+PageVersion = tuple[PageNumber, Lsn, bytes]
+FindPredecessor = Callable[[PageNumber, Lsn], bytes | None]
+Progress = Callable[[int, int], None]
+_PageWork = tuple[PageNumber, list[Version], Predecessor | None]
+
+
+@dataclass(slots=True)
+class _Growth:
+    """The pages that a commit added to the database, and which of them it wrote."""
+
+    lsn: Lsn
+    page_count_before: int
+    is_written: bytearray
+
+    def unwritten(self) -> Iterator[PageNumber]:
+        index = self.is_written.find(0)
+        while index >= 0:
+            yield PageNumber(self.page_count_before + 1 + index)
+            index = self.is_written.find(0, index + 1)
+
+
+class SegmentSealing:
+    """One segment in the making.
+
+    Shape: versions may come in any order; when they fill more than one batch (`BATCH_BYTES`), in
+           order of LSN, as a WAL holds them (pages within a commit in any order).
+    """
+
+    def __init__(
+        self,
+        writer: SegmentWriter,
+        commits: Sequence[NewCommit],
+        *,
+        stack: SegmentStack,
+        newest: NewestVersions,
+        page_count_before: int,
+        inherits: bool,
+        predecessor: FindPredecessor | None,
+    ) -> None:
+        """Begin a segment for `commits`.
+
+        Shape: `stack` has what the branch has so far; `inherits` says that pages without a version
+               in it come from a parent branch, where `predecessor` finds them.
+        """
+        self._writer = writer
+        self._commits = commits
+        self._stack = stack
+        self._newest = newest
+        self._inherits = inherits
+        self._inherited = predecessor
+        self._page_size = stack.page_size
+        self._first = commits[0].lsn
+        self._growths = _growths(commits, page_count_before)
+        self._pending: dict[PageNumber, list[Version]] = {}
+        self._pending_bytes = 0
+        self._current = self._first
+        self._flushed_to = self._first
+        self._is_flushed = bytearray()
+        self._version_counts = array("Q", bytes(8 * len(commits)))
+        self._stored_bytes = array("Q", bytes(8 * len(commits)))
+
+    def add_all(self, versions: Iterable[PageVersion], progress: Progress | None) -> None:
+        """Take in all versions.
+
+        Errors: ValueError for a version that cannot be: of a commit that is not being sealed, of
+                the wrong size, or too late for its batch.
+        """
+        total = self._expected_count(versions)
+        done = 0
+        for page, lsn, content in versions:
+            self._add(page, lsn, content)
+            done += 1
+            if progress is not None and done % _PROGRESS_EVERY == 0:
+                progress(done, max(total, done))
+        if progress is not None:
+            progress(done, done)
+
+    def finish(self) -> WrittenSegment:
+        """Write what is pending and the tables; the segment is then whole and synced."""
+        self._flush(Lsn(self._commits[-1].lsn + 1))
+        counted = zip(self._commits, self._version_counts, self._stored_bytes, strict=True)
+        return self._writer.finish(
+            CommitRecord(
+                commit.lsn,
+                commit.committed_at,
+                commit.page_count,
+                version_count,
+                stored_bytes,
+                commit.flags,
+                commit.author,
+                commit.message,
+            )
+            for commit, version_count, stored_bytes in counted
+        )
+
+    def _expected_count(self, versions: Iterable[PageVersion]) -> int:
+        if isinstance(versions, Sized):
+            return len(versions)
+        return sum(c.page_count for c in self._commits if c.flags & CommitFlag.BASE)
+
+    def _add(self, page: PageNumber, lsn: Lsn, content: bytes) -> None:
+        if len(content) != self._page_size:
+            raise ValueError(
+                f"page {page} at LSN {lsn} has {len(content)} bytes, not {self._page_size}"
+            )
+        if not self._flushed_to <= lsn <= self._commits[-1].lsn or page < 1:
+            raise ValueError(
+                f"page {page} at LSN {lsn}: expected LSN {self._flushed_to} to "
+                f"{self._commits[-1].lsn}, pages from 1"
+            )
+        if self._pending_bytes >= BATCH_BYTES:
+            self._flush(self._current)
+            self._flushed_to = self._current
+        growth = self._growths.get(lsn)
+        if growth is not None and page > growth.page_count_before:
+            index = page - growth.page_count_before - 1
+            if index < len(growth.is_written):
+                growth.is_written[index] = 1
+        self._pending.setdefault(page, []).append((lsn, bytes(content)))
+        self._pending_bytes += len(content)
+        if lsn > self._current:
+            self._current = lsn
+
+    def _flush(self, complete_to: Lsn) -> None:
+        """Write what is pending; of commits before `complete_to` nothing more will come."""
+        self._blank_reappearing_pages(complete_to)
+        pages = sorted(self._pending)
+        work = (w for page in pages if (w := self._prepare(page)) is not None)
+        # Threads pay for keyframes; against a prefix zstd spends its time in the allocator.
+        if len(pages) >= 2 * _PAGES_PER_TASK and (os.cpu_count() or 1) > 1:
+            self._write_in_threads(work)
+        else:
+            for page_work in work:
+                self._write_page(page_work, self._encode(page_work))
+        self._pending = {}
+        self._pending_bytes = 0
+
+    def _write_in_threads(self, work: Iterator[_PageWork]) -> None:
+        """Compress in two threads, prepare and write in this one."""
+        with ThreadPoolExecutor(2, thread_name_prefix="dosql-seal") as pool:
+            waiting = []
+            while True:
+                part = list(islice(work, _PAGES_PER_TASK))
+                if part:
+                    waiting.append(
+                        (part, pool.submit(lambda p: [self._encode(w) for w in p], part))
+                    )
+                if len(waiting) > 4 or not part:
+                    if not waiting:
+                        return
+                    done, encoded = waiting.pop(0)
+                    for page_work, blocks in zip(done, encoded.result(), strict=True):
+                        self._write_page(page_work, blocks)
+
+    def _blank_reappearing_pages(self, complete_to: Lsn) -> None:
+        """Give zeros to pages that a commit added without writing them.
+
+        SQLite does so with a page that it both takes and frees in one transaction. What the page
+        held before the database shrank must not come back.
+        """
+        for lsn in [lsn for lsn in self._growths if lsn < complete_to]:
+            for page in self._growths.pop(lsn).unwritten():
+                pending = self._pending.get(page, [])
+                had_content = (
+                    self._inherits
+                    or any(other < lsn for other, _ in pending)
+                    or self._was_flushed(page)
+                    or self._stack.locate(page, Lsn(self._first - 1)) is not None
+                )
+                if had_content:
+                    self._pending.setdefault(page, []).append((lsn, bytes(self._page_size)))
+
+    def _prepare(self, page: PageNumber) -> _PageWork | None:
+        """The versions of a page that are worth writing, and what precedes them."""
+        versions = sorted(self._pending[page], key=itemgetter(0))
+        if any(a[0] == b[0] for a, b in pairwise(versions)):
+            raise ValueError(f"page {page} was given twice for one LSN")
+        before = self._newest.take(page)
+        content: bytes | None = None
+        if before is None and not self._was_flushed(page):
+            before = self._stack.predecessor(page, Lsn(self._first - 1))
+            if before is None and self._inherited is not None:
+                content = self._inherited(page, versions[0][0])
+        if before is not None:
+            content = before.content
+        changed = []
+        for version in versions:
+            if version[1] != content:
+                changed.append(version)
+                content = version[1]
+        if changed:
+            return page, changed, before
+        if before is not None:
+            self._newest.keep(page, before)
+        return None
+
+    def _encode(self, work: _PageWork) -> list[EncodedBlock]:
+        page, versions, before = work
+        return encode_page(page, versions, before, self._page_size)
+
+    def _write_page(self, work: _PageWork, blocks: list[EncodedBlock]) -> None:
+        page, versions, _ = work
+        for block in blocks:
+            self._writer.append_block(*block)
+            share = (BLOCK_HEADER_BYTES + len(block.payload)) // len(block.lsns)
+            for lsn in block.lsns:
+                self._version_counts[lsn - self._first] += 1
+                self._stored_bytes[lsn - self._first] += share + _INDEX_ENTRY_BYTES
+        newest_lsn, newest_content = versions[-1]
+        self._newest.keep(page, Predecessor(newest_lsn, blocks[-1].header.depth, newest_content))
+        if page >= len(self._is_flushed):
+            self._is_flushed.extend(bytes(page + 1 - len(self._is_flushed) + 4096))
+        self._is_flushed[page] = 1
+
+    def _was_flushed(self, page: PageNumber) -> bool:
+        """Whether an earlier batch of this segment has the page: it cannot be read back yet."""
+        return page < len(self._is_flushed) and self._is_flushed[page] != 0
+
+
+def settle_times(commits: Sequence[NewCommit], previous: Microseconds | None) -> list[NewCommit]:
+    """The commits with times that never run backwards: searching by time depends on it.
+
+    A time before its predecessor's (a clock was set back) becomes the predecessor's and is flagged
+    as estimated.
+    """
+    settled = []
+    for commit in commits:
+        if previous is not None and commit.committed_at < previous:
+            flags = commit.flags | CommitFlag.ESTIMATED_TIME
+            commit = replace(commit, committed_at=previous, flags=flags)
+        previous = commit.committed_at
+        settled.append(commit)
+    return settled
+
+
+def _growths(commits: Sequence[NewCommit], page_count: int) -> dict[Lsn, _Growth]:
+    growths = {}
+    for commit in commits:
+        if commit.page_count > page_count:
+            grown = commit.page_count - page_count
+            growths[commit.lsn] = _Growth(commit.lsn, page_count, bytearray(grown))
+        page_count = commit.page_count
+    return growths
