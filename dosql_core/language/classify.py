@@ -9,10 +9,12 @@ from __future__ import annotations
 import enum
 import re
 from dataclasses import dataclass
+from typing import Final
 
 from dosql_core.language.as_of import AsOfQuery, find_as_of
+from dosql_core.language.commands import Command
 from dosql_core.language.splitting import end_of_statement, is_code, start_of_statement
-from dosql_core.language.statements import Command, parse_command
+from dosql_core.language.statements import SHARED_FIRST_WORDS, parse_command
 from dosql_core.language.tokens import (
     GAP,
     NAME_CHARACTERS,
@@ -54,9 +56,11 @@ class Pragma:
     value_text: str | None
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, which would take 0.9 us to fill in instead of 0.2, half the time of classify(); that
+# nobody changes a Statement is left to mypy.
+@dataclass(slots=True)
 class Statement:
-    """A text, classified.
+    """A text, classified; callers share it, so it is never changed.
 
     Shape: `text` is the first statement, the very object classified when nothing had to be cut;
            `tail` what follows its `;`, '' unless that holds another statement. `begin_mode` is
@@ -64,15 +68,15 @@ class Statement:
            RELEASE and ROLLBACK TO; `pragma`, `command` and `as_of` are None for other statements.
     """
 
-    kind: StatementKind
-    text: str
-    tail: str = ""
-    has_returning: bool = False
-    begin_mode: str | None = None
-    savepoint: str | None = None
-    pragma: Pragma | None = None
-    command: Command | None = None
-    as_of: AsOfQuery | None = None
+    kind: Final[StatementKind]
+    text: Final[str]
+    tail: Final[str] = ""
+    has_returning: Final[bool] = False
+    begin_mode: Final[str | None] = None
+    savepoint: Final[str | None] = None
+    pragma: Final[Pragma | None] = None
+    command: Final[Command | None] = None
+    as_of: Final[AsOfQuery | None] = None
 
 
 _KIND_OF_WORD = {
@@ -127,8 +131,10 @@ def classify(sql: str) -> Statement:
     if kind is StatementKind.SELECT:
         if word == "WITH" and any(writing in lowered for writing in _WRITING_WORDS):
             kind = _kind_behind_with(text)
-    elif kind is None or kind is StatementKind.DDL or word == "DELETE":
-        command = parse_command(text, word, lowered)
+    elif kind is None or (
+        ("branch" in lowered or "snapshot" in lowered) and word in SHARED_FIRST_WORDS
+    ):
+        command = parse_command(text, word)
         if command is not None:
             return Statement(StatementKind.COMMAND, text, tail, command=command)
         if kind is None:

@@ -99,13 +99,14 @@ def parse_moment(cursor: TokenCursor) -> MomentClause:
     Errors: TimeTravelSyntaxError when there is no value, or what stands there is none.
     """
     if is_at_moment_kind(cursor):
-        kind_token = cursor.token
+        introduction = cursor.token.text
         kind = _take_kind(cursor)
     else:
         if cursor.token.kind is TokenKind.WORD and not _is_at_value(cursor):
             raise cursor.time_travel_error(f"{cursor.found()} is no moment", FORMS)
-        kind_token, kind = None, MomentKind.TIMESTAMP
-    clause = _parse_value(cursor, kind, kind_token)
+        introduction = "AS OF" if cursor.is_at("OF", ahead=-1) else cursor.peek(-1).text
+        kind = MomentKind.TIMESTAMP
+    clause = _parse_value(cursor, kind, introduction)
     if kind is not MomentKind.BRANCH:
         return clause
     inner = _parse_inner(cursor)
@@ -147,15 +148,14 @@ def _parse_inner(cursor: TokenCursor) -> MomentClause | None:
             "a moment on a branch cannot be another branch",
             "name one branch, then LSN, TIMESTAMP or SNAPSHOT",
         )
-    kind_token = cursor.token
-    return _parse_value(cursor, _take_kind(cursor), kind_token)
+    introduction = cursor.token.text
+    return _parse_value(cursor, _take_kind(cursor), introduction)
 
 
-def _parse_value(cursor: TokenCursor, kind: MomentKind, kind_token: Token | None) -> MomentClause:
-    name = _take_name(cursor) if kind in _NAMED_KINDS else None
+def _parse_value(cursor: TokenCursor, kind: MomentKind, introduction: str) -> MomentClause:
+    name = take_name(cursor) if kind in _NAMED_KINDS else None
     if name is not None:
         return MomentClause(kind, quoted_string(name), (), name)
-    introduction = kind_token.text if kind_token else "AS OF"
     first = cursor.index
     _skip_expression(cursor, introduction)
     tokens = cursor.tokens[first : cursor.index]
@@ -169,7 +169,7 @@ def _parse_value(cursor: TokenCursor, kind: MomentKind, kind_token: Token | None
     return _clause_of(cursor, kind, tokens)
 
 
-def _take_name(cursor: TokenCursor) -> str | None:
+def take_name(cursor: TokenCursor) -> str | None:
     """A name given bare, in double quotes, backticks or brackets; None if no name comes next."""
     token = cursor.token
     is_bare = token.kind is TokenKind.WORD and not _is_at_value(cursor)

@@ -79,9 +79,8 @@ class _Scope:
 
 # The words that end a FROM clause. ON and USING do not: the comma behind them goes on with it.
 _ENDS_FROM = frozenset(
-    """
-    WHERE GROUP HAVING ORDER LIMIT UNION EXCEPT INTERSECT SELECT SET RETURNING VALUES
-    """.split()  # noqa: SIM905
+    {"EXCEPT", "GROUP", "HAVING", "INTERSECT", "LIMIT", "ORDER", "RETURNING", "SELECT", "SET"}
+    | {"UNION", "VALUES", "WHERE"}
 )
 _RANGES = ("BETWEEN", "FROM", "ALL", "CONTAINED")
 _VALUES = (TokenKind.STRING, TokenKind.NUMBER, TokenKind.PARAMETER)
