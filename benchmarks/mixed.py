@@ -86,7 +86,8 @@ def compare(how: Settings, slow_reader: bool) -> Table:
         ),
     )
     run_seconds, rounds = how.scaled(5, 1), how.rounds(5)
-    paths, runs = {}, {}
+    paths: dict[str, Path] = {}
+    runs: dict[str, list[list[Client]]] = {}
     for name, opener in contenders.OPENERS.items():
         paths[name] = how.scratch / f"mixed-{name}-{slow_reader}.db"
         connection = opener(paths[name], "off")

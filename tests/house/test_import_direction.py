@@ -40,11 +40,16 @@ OWNERS = {
 }
 ADAPTERS = ("sqlalchemy_dosql", "peewee_dosql", "django_dosql")
 
-IMPORTS = [
-    (name, imported, f"{file.name}:{line}")
-    for name, file in package_modules()
-    for imported, line in imported_modules(name, file)
-]
+Import = tuple[str, str, str]  # the module that imports, what it imports, file and line
+
+
+@pytest.fixture(scope="module")
+def imports() -> list[Import]:
+    return [
+        (name, imported, f"{file.name}:{line}")
+        for name, file in package_modules()
+        for imported, line in imported_modules(name, file)
+    ]
 
 
 def layer_of(module: str) -> str | None:
@@ -70,9 +75,9 @@ def test_every_module_has_a_layer() -> None:
     assert homeless == []
 
 
-def test_imports_run_from_higher_layers_to_lower_ones() -> None:
+def test_imports_run_from_higher_layers_to_lower_ones(imports: list[Import]) -> None:
     wrong = []
-    for name, imported, where in IMPORTS:
+    for name, imported, where in imports:
         above, below = layer_of(name), layer_of(imported)
         if above is None or below is None or above == below:
             continue
@@ -81,11 +86,11 @@ def test_imports_run_from_higher_layers_to_lower_ones() -> None:
     assert wrong == []
 
 
-def test_no_package_imports_a_name_from_its_own_init() -> None:
+def test_no_package_imports_a_name_from_its_own_init(imports: list[Import]) -> None:
     names = {name for name, _ in package_modules()}
     packages = {name for name in names if any(other.startswith(name + ".") for other in names)}
     wrong = []
-    for name, imported, where in IMPORTS:
+    for name, imported, where in imports:
         package, _, attribute = imported.rpartition(".")
         is_own = package in packages and is_inside(name, package) and name != package
         if is_own and imported not in names and attribute != "__version__":
@@ -94,20 +99,20 @@ def test_no_package_imports_a_name_from_its_own_init() -> None:
 
 
 @pytest.mark.parametrize("library", OWNERS)
-def test_a_library_is_imported_only_where_it_belongs(library: str) -> None:
+def test_a_library_is_imported_only_where_it_belongs(library: str, imports: list[Import]) -> None:
     strangers = {
         f"{where}: {name}"
-        for name, imported, where in IMPORTS
+        for name, imported, where in imports
         if is_inside(imported, library)
         and not any(is_inside(name, owner) for owner in OWNERS[library])
     }
     assert strangers == set()
 
 
-def test_adapters_know_only_the_driver() -> None:
+def test_adapters_know_only_the_driver(imports: list[Import]) -> None:
     strangers = {
         f"{where}: {name} imports {imported}"
-        for name, imported, where in IMPORTS
+        for name, imported, where in imports
         if name.split(".")[0] in ADAPTERS
         and imported.split(".")[0] in OURS
         and imported.split(".")[0] not in (name.split(".")[0], "dosql_dbapi")
