@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -13,20 +13,33 @@ import pytest
 from fixtures.checkout import ROOT
 
 
-@pytest.fixture(scope="module")
-def measure() -> ModuleType:
-    path = ROOT / "benchmarks" / "measure.py"
-    specification = importlib.util.spec_from_file_location("measure", path)
+SCRIPT = """
+import time
+def sleep_alone(seconds):
+    time.sleep(seconds)
+    return seconds
+"""
+
+
+def module_from(path: Path) -> ModuleType:
+    specification = importlib.util.spec_from_file_location(path.stem, path)
     assert specification is not None and specification.loader is not None
     module = importlib.util.module_from_spec(specification)
-    sys.modules["measure"] = module
+    sys.modules[path.stem] = module
     specification.loader.exec_module(module)
     return module
 
 
-def sleep_alone(seconds: float) -> float:
-    time.sleep(seconds)
-    return seconds
+@pytest.fixture(scope="module")
+def measure() -> ModuleType:
+    return module_from(ROOT / "benchmarks" / "measure.py")
+
+
+@pytest.fixture
+def sleep_alone(tmp_path: Path) -> Callable[[float], float]:
+    script = tmp_path / "sleeping_benchmark.py"
+    script.write_text(SCRIPT)
+    return module_from(script).sleep_alone
 
 
 def test_percentiles_are_values_that_were_measured(measure: ModuleType) -> None:
@@ -56,13 +69,13 @@ def test_contenders_take_turns(measure: ModuleType) -> None:
     assert len(timings["a"].round_seconds) == 2
 
 
-def test_a_function_can_be_run_alone(measure: ModuleType) -> None:
+def test_a_function_can_be_run_alone(measure: ModuleType, sleep_alone) -> None:
     told = measure.run_alone(sleep_alone, 0.01)
     assert told.value == 0.01
     assert 1_000_000 < told.peak_bytes < 500_000_000
 
 
-def test_a_contender_that_fails_is_told(measure: ModuleType) -> None:
+def test_a_contender_that_fails_is_told(measure: ModuleType, sleep_alone) -> None:
     with pytest.raises(RuntimeError, match="sleep length must be non-negative"):
         measure.run_alone(sleep_alone, -1)
 
