@@ -12,7 +12,6 @@ import pytest
 
 from fixtures.checkout import ROOT
 
-
 SCRIPT = """
 import time
 def sleep_alone(seconds):
