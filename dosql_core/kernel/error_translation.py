@@ -41,6 +41,12 @@ from dosql_core.errors import (
 )
 
 KernelError = apsw.Error
+KernelBindingsError = apsw.BindingsError
+KernelBusyErrors = (apsw.BusyError, apsw.LockedError)
+KernelClosedErrors = (apsw.CursorClosedError, apsw.ConnectionClosedError)
+KernelThreadError = apsw.ThreadingViolationError
+KernelTooBigError = apsw.TooBigError
+KernelTraceAbort = apsw.ExecTraceAbort
 
 PEP_249_CLASS: dict[type[apsw.Error], type[Error]] = {
     # SQLite's result codes

@@ -1,0 +1,100 @@
+"""DoSQL for programs: PEP 249, and everything the standard library's sqlite3 module offers."""
+
+from __future__ import annotations
+
+from dosql_core.errors import (
+    DatabaseError,
+    DataError,
+    Error,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    NotSupportedError,
+    OperationalError,
+    ProgrammingError,
+    Warning,
+)
+from dosql_core.kernel.sqlite_library import CONSTANTS as _CONSTANTS
+from dosql_core.kernel.sqlite_library import SQLITE_VERSION as sqlite_version
+from dosql_dbapi.adaptation import PrepareProtocol, adapt, adapters, register_adapter
+from dosql_dbapi.blob import Blob
+from dosql_dbapi.connection import LEGACY_TRANSACTION_CONTROL, Connection, connect
+from dosql_dbapi.conversion import (
+    PARSE_COLNAMES,
+    PARSE_DECLTYPES,
+    converters,
+    register_converter,
+)
+from dosql_dbapi.cursor import Cursor
+from dosql_dbapi.module_functions import complete_statement, enable_shared_cache
+from dosql_dbapi.row import Row
+from dosql_dbapi.type_objects import (
+    BINARY,
+    DATETIME,
+    NUMBER,
+    ROWID,
+    STRING,
+    Binary,
+    Date,
+    DateFromTicks,
+    Time,
+    TimeFromTicks,
+    Timestamp,
+    TimestampFromTicks,
+)
+from dosql_dbapi.user_functions import enable_callback_tracebacks
+
+apilevel = "2.0"
+paramstyle = "qmark"
+threadsafety = 3
+sqlite_version_info = tuple(int(part) for part in sqlite_version.split("."))
+
+globals().update(_CONSTANTS)
+
+__all__ = [
+    "BINARY",
+    "DATETIME",
+    "LEGACY_TRANSACTION_CONTROL",
+    "NUMBER",
+    "PARSE_COLNAMES",
+    "PARSE_DECLTYPES",
+    "ROWID",
+    "STRING",
+    "Binary",
+    "Blob",
+    "Connection",
+    "Cursor",
+    "DataError",
+    "DatabaseError",
+    "Date",
+    "DateFromTicks",
+    "Error",
+    "IntegrityError",
+    "InterfaceError",
+    "InternalError",
+    "NotSupportedError",
+    "OperationalError",
+    "PrepareProtocol",
+    "ProgrammingError",
+    "Row",
+    "Time",
+    "TimeFromTicks",
+    "Timestamp",
+    "TimestampFromTicks",
+    "Warning",
+    "adapt",
+    "adapters",
+    "apilevel",
+    "complete_statement",
+    "connect",
+    "converters",
+    "enable_callback_tracebacks",
+    "enable_shared_cache",
+    "paramstyle",
+    "register_adapter",
+    "register_converter",
+    "sqlite_version",
+    "sqlite_version_info",
+    "threadsafety",
+    *_CONSTANTS,
+]

@@ -1,0 +1,603 @@
+"""The connection: one session, its transactions, and the way to cursors.
+
+It wraps the kernel's connection instead of being one, because `USE BRANCH` replaces that under it.
+What runs for every statement is kept in slots: methods of the kernel already bound, and flags.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+import weakref
+from collections.abc import Callable, Iterable
+from threading import get_ident
+from types import TracebackType
+from typing import Any, ClassVar, Literal, NoReturn
+
+from dosql_core import errors
+from dosql_core.errors import (
+    ConnectionClosedError,
+    ForkedConnectionError,
+    ProgrammingError,
+    WrongThreadError,
+)
+from dosql_core.kernel.connection import KernelConnection, KernelCursor
+from dosql_core.kernel.error_translation import KernelError, KernelTraceAbort, translate
+from dosql_core.kernel.sqlite_library import NULL_BINDINGS, SQLITE_LIMIT_SQL_LENGTH
+from dosql_core.options import DatabaseOptions, Durability, Retention, SessionOptions
+from dosql_core.session import Session, open_session
+from dosql_dbapi import execution
+from dosql_dbapi.adaptation import BaseTypes, bind_converted
+from dosql_dbapi.connection_callbacks import ConnectionCallbacks
+from dosql_dbapi.connection_tools import ConnectionTools
+from dosql_dbapi.cursor import Cursor, FreshCursor
+from dosql_dbapi.location import database_path, is_in_memory, shared_memory_uri
+from dosql_dbapi.plans import PlanBook
+from dosql_dbapi.recovery import CLOSED_CONNECTION
+from dosql_dbapi.user_functions import Callbacks
+
+LEGACY_TRANSACTION_CONTROL = -1
+
+_LEVELS = ("", "DEFERRED", "IMMEDIATE", "EXCLUSIVE")
+_ANY_THREAD = 0
+_FORKED = -1  # no thread has this identifier, so every use ends in _check_usable
+_WARNS_WHEN_NOT_CLOSED = sys.version_info >= (3, 13)  # as the standard library's does
+
+_run = KernelCursor.execute
+
+
+def connect(*arguments: Any, **options: Any) -> Connection:
+    """Open a connection; takes what `Connection` takes.
+
+    Like sqlite3's, it passes everything on to `factory`, a subclass of Connection or a function.
+    """
+    factory = options.get("factory", arguments[5] if len(arguments) > 5 else Connection)
+    connection: Connection = factory(*arguments, **options)
+    return connection
+
+
+class Connection(ConnectionCallbacks, ConnectionTools):
+    """A connection to one database, on one branch and perhaps as of one moment.
+
+    The first eight parameters and `autocommit` are sqlite3's. `branch` is the branch to work on;
+    `as_of` a moment (an LSN, a datetime, "snapshot:name"...), which makes the connection read-only.
+    `durability`, `history`, `changes`, `retention` and `create` are those of options.py;
+    `on_progress(done, total)` is told how far the adoption of an existing file is.
+
+    Threads: with `check_same_thread` (the default) only the thread that opened it may use it;
+    without, any thread may, one statement at a time: the others wait.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_autocommit",
+        "_begin_sql",  # what opens an implicit transaction; None when none is wanted
+        "_callbacks",
+        "_changes",
+        "_control",  # a cursor of the kernel for BEGIN, COMMIT and ROLLBACK
+        "_cursors",
+        "_detect_types",
+        "_enter_write",
+        "_has_gate",
+        "_in_autocommit",
+        "_is_closed",
+        "_is_closing_cursors",
+        "_is_in_memory",
+        "_is_snapshot_due",  # an explicit deferred transaction has not read anything yet
+        "_is_turn_due",  # it has not written anything yet
+        "_isolation_level",
+        "_kernel",
+        "_last_insert_rowid",
+        "_leave_write",
+        "_new_cursor",
+        "_owner",
+        "_plans",
+        "_probe",
+        "_probed",
+        "_registrations",
+        "_row_factory",
+        "_session",
+        "_shape",
+        "_text_factory",
+        "_thread_wait",
+        "_timeout_seconds",
+    )
+
+    # Optional extension of PEP 249: the exceptions, for code that has only the connection at hand.
+    Warning: ClassVar[type[errors.Warning]] = errors.Warning
+    Error: ClassVar[type[errors.Error]] = errors.Error
+    InterfaceError: ClassVar[type[errors.InterfaceError]] = errors.InterfaceError
+    DatabaseError: ClassVar[type[errors.DatabaseError]] = errors.DatabaseError
+    DataError: ClassVar[type[errors.DataError]] = errors.DataError
+    OperationalError: ClassVar[type[errors.OperationalError]] = errors.OperationalError
+    IntegrityError: ClassVar[type[errors.IntegrityError]] = errors.IntegrityError
+    InternalError: ClassVar[type[errors.InternalError]] = errors.InternalError
+    ProgrammingError: ClassVar[type[errors.ProgrammingError]] = errors.ProgrammingError
+    NotSupportedError: ClassVar[type[errors.NotSupportedError]] = errors.NotSupportedError
+
+    def __init__(
+        self,
+        database: str | bytes | os.PathLike[Any],
+        timeout: float = 5.0,
+        detect_types: int = 0,
+        isolation_level: str | None = "",
+        check_same_thread: bool = True,
+        factory: Any = None,
+        cached_statements: int = 128,
+        uri: bool = False,
+        *,
+        autocommit: bool | int = LEGACY_TRANSACTION_CONTROL,
+        branch: str | None = None,
+        as_of: Any = None,
+        durability: str | Durability = Durability.FULL,
+        history: bool = True,
+        changes: bool = False,
+        retention: Retention | None = None,
+        create: bool = True,
+        on_progress: Callable[[int, int], None] | None = None,
+        read_only: bool = False,
+    ) -> None:
+        path = database_path(database)
+        level = _valid_level(isolation_level)
+        mode = _valid_autocommit(autocommit)
+        self._let_go_of_former_database()
+        options = SessionOptions(
+            durability=_valid_durability(durability),
+            timeout_seconds=timeout,
+            read_only=read_only,
+            cached_statements=cached_statements,
+            database=DatabaseOptions(
+                history=history, changes=changes, create=create, retention=retention
+            ),
+        )
+        try:
+            session = open_session(
+                shared_memory_uri(path, uri) or path,
+                branch=branch,
+                as_of=as_of,
+                options=options,
+                uri=uri,
+                on_progress=on_progress,
+            )
+        except KernelError as error:
+            raise translate(error) from error
+        self._owner = get_ident() if check_same_thread else _ANY_THREAD
+        self._is_closed = False
+        self._is_closing_cursors = False
+        self._is_in_memory = is_in_memory(path, uri)
+        self._timeout_seconds = timeout
+        self._thread_wait = None
+        self._detect_types = detect_types
+        self._text_factory: Any = str
+        self._row_factory: Any = None
+        self._shape = execution.convert_and_shape if detect_types else None
+        self._isolation_level = level
+        self._autocommit = mode
+        self._callbacks = Callbacks()
+        self._cursors: weakref.WeakSet[Cursor] = weakref.WeakSet()
+        self._registrations: dict[Any, Callable[[KernelConnection], None]] = {}
+        self._plans = PlanBook(BaseTypes.are_adapted)
+        self._probed: Any = None
+        self._session: Session = session
+        self._use_kernel(session.kernel)
+        _open_connections.add(self)
+        if mode is False:
+            self._begin("BEGIN", None)
+
+    def _use_kernel(self, kernel: KernelConnection) -> None:
+        """Work on this connection of the kernel from now on."""
+        kernel.cursor_factory = FreshCursor
+        kernel.convert_binding = bind_converted
+        for register in self._registrations.values():
+            register(kernel)
+        self._kernel = kernel
+        self._control = KernelCursor(kernel)
+        self._probe: KernelCursor | None = None
+        self._new_cursor: Callable[[], Any] = kernel.cursor
+        self._changes = kernel.changes
+        self._last_insert_rowid = kernel.last_insert_rowid
+        self._in_autocommit = kernel.get_autocommit
+        self._enter_write = self._session.enter_write
+        self._leave_write = self._session.leave_write
+        self._has_gate = self._session.gate_needed
+        self._is_snapshot_due = False
+        self._is_turn_due = False
+        self._begin_sql = self._implicit_begin()
+
+    # -- cursors -----------------------------------------------------------------------------------
+
+    def cursor(self, factory: Callable[[Connection], Any] = FreshCursor) -> Cursor:
+        """A new cursor; `factory` is a subclass of Cursor or a function that makes one."""
+        self._check_usable()
+        if factory is FreshCursor:
+            cursor: Cursor = self._new_cursor()
+            cursor._connection = self
+        else:
+            cursor = factory(self)
+            if not issubclass(type(cursor), Cursor):
+                raise TypeError(
+                    f"factory must return a dosql_dbapi Cursor, not {type(cursor).__name__}"
+                )
+        if self._row_factory is not None:
+            cursor._factory = self._row_factory
+        cursor._shape = self._shape
+        return cursor
+
+    def execute(self, sql: str, parameters: Any = (), /) -> Cursor:
+        """Make a cursor and run one statement with it."""
+        cursor: Cursor = self._new_cursor()
+        cursor._connection = self
+        cursor._shape = self._shape
+        if self._row_factory is not None:
+            cursor._factory = self._row_factory
+        return cursor.execute(sql, parameters)
+
+    def executemany(self, sql: str, parameters: Iterable[Any], /) -> Cursor:
+        """Make a cursor and run one write for every set of parameters."""
+        return self.cursor().executemany(sql, parameters)
+
+    def executescript(self, sql_script: str, /) -> Cursor:
+        """Make a cursor and run every statement of a script."""
+        return self.cursor().executescript(sql_script)
+
+    def _adopt(self, cursor: Cursor) -> None:
+        """Remember a cursor that was not made by the kernel, to close it before the kernel."""
+        self._cursors.add(cursor)
+        cursor._factory = self._row_factory
+        cursor._shape = self._shape
+
+    def _shape_for(self, factory: Any) -> Any:
+        if self._detect_types or self._text_factory is not str:
+            return execution.convert_and_shape
+        return factory
+
+    # -- transactions ------------------------------------------------------------------------------
+
+    def commit(self) -> None:
+        """Commit what is pending; nothing happens when nothing is."""
+        self._check_usable()
+        if self._autocommit is not True and not self._in_autocommit():
+            self._end("COMMIT")
+
+    def rollback(self) -> None:
+        """Undo what is pending; nothing happens when nothing is."""
+        self._check_usable()
+        if self._autocommit is not True and not self._in_autocommit():
+            self._end("ROLLBACK")
+
+    def _end(self, sql: str) -> None:
+        try:
+            _run(self._control, sql)
+        except KernelError as error:
+            self._after_failure()
+            raise translate(error) from error
+        self._after_statement()
+        if self._autocommit is False:
+            self._begin("BEGIN", None)
+
+    def _begin(self, sql: str, mode: str | None) -> None:
+        """Begin a transaction the program asked for, or that `autocommit=False` implies."""
+        is_writing = mode in ("immediate", "exclusive")
+        if is_writing and self._has_gate:
+            self._enter_write()
+        try:
+            _run(self._control, sql)
+        except KernelError as error:
+            self._after_failure()
+            raise translate(error) from error
+        if not is_writing:
+            self._mark_deferred()
+
+    def _begin_write(self) -> None:
+        """Begin the implicit transaction of a write: at once with the write lock on a file."""
+        if self._has_gate:
+            self._enter_write()
+        try:
+            _run(self._control, self._begin_sql)
+        except KernelError as error:
+            if not self._in_autocommit():  # another thread of this connection was faster
+                return
+            self._after_failure()
+            raise translate(error) from error
+
+    def _implicit_begin(self) -> str | None:
+        if self._autocommit != LEGACY_TRANSACTION_CONTROL or self._isolation_level is None:
+            return None
+        if self._is_in_memory or self._isolation_level == "EXCLUSIVE":
+            return f"BEGIN {self._isolation_level}"
+        # A write follows in any case. Taking the lock for it now means waiting for a turn; taking
+        # it later, after a read, may mean that the transaction cannot be saved.
+        return "BEGIN IMMEDIATE"
+
+    def _mark_deferred(self) -> None:
+        self._is_snapshot_due = self._is_turn_due = self._has_gate
+
+    def _open_snapshot(self) -> None:
+        self._is_snapshot_due = False
+        self._session.begin_read()
+
+    def _take_turn(self) -> None:
+        self._is_snapshot_due = self._is_turn_due = False
+        self._enter_write()
+
+    def _begin_statement_that_may_write(self) -> None:
+        if self._has_gate:
+            if self._in_autocommit():
+                self._enter_write()
+            elif self._is_turn_due:
+                self._take_turn()
+
+    def _after_statement(self) -> None:
+        """Give the turn up when the statement ended the transaction, or was one itself."""
+        if self._has_gate and self._in_autocommit():
+            self._is_snapshot_due = self._is_turn_due = False
+            self._leave_write()
+
+    def _after_failure(self) -> None:
+        if not self._is_closed:
+            self._after_statement()
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        self._check_usable()
+        return not self._in_autocommit()
+
+    @property
+    def isolation_level(self) -> str | None:
+        """How implicit transactions begin; None for none at all. Setting None commits."""
+        self._check_usable()
+        return self._isolation_level
+
+    @isolation_level.setter
+    def isolation_level(self, level: str | None) -> None:
+        valid = _valid_level(level)
+        self._check_usable()
+        if valid is None and not self._in_autocommit():
+            self._end("COMMIT")
+        self._isolation_level = valid
+        self._begin_sql = self._implicit_begin()
+
+    @property
+    def autocommit(self) -> bool | int:
+        """True, False (a transaction is always open) or LEGACY_TRANSACTION_CONTROL."""
+        self._check_usable()
+        return self._autocommit
+
+    @autocommit.setter
+    def autocommit(self, mode: bool | int) -> None:
+        valid = _valid_autocommit(mode)
+        self._check_usable()
+        if valid is True and not self._in_autocommit():
+            self._autocommit = valid
+            self._end("COMMIT")
+        elif valid is False and self._in_autocommit():
+            self._begin("BEGIN", None)
+        self._autocommit = valid
+        self._begin_sql = self._implicit_begin()
+
+    @property
+    def _is_legacy(self) -> bool:
+        return self._autocommit == LEGACY_TRANSACTION_CONTROL
+
+    def __enter__(self) -> Connection:
+        """Nothing begins here: a transaction does with the first write."""
+        self._check_usable()
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> Literal[False]:
+        """Commit when the block ended well, else roll back. The connection stays open."""
+        if exception_type is None:
+            try:
+                self.commit()
+            except BaseException:
+                self.rollback()
+                raise
+        else:
+            self.rollback()
+        return False
+
+    # -- attributes --------------------------------------------------------------------------------
+
+    @property
+    def total_changes(self) -> int:
+        """How many rows were changed since the connection was opened."""
+        self._check_usable()
+        return self._kernel.total_changes()
+
+    @property
+    def row_factory(self) -> Any:
+        """What new cursors make rows with: None for tuples, `Row`, or a function."""
+        return self._row_factory
+
+    @row_factory.setter
+    def row_factory(self, factory: Any) -> None:
+        self._row_factory = factory
+        self._shape = self._shape_for(factory)
+
+    @property
+    def text_factory(self) -> Any:
+        """What TEXT is made into: `str`, or a function of its UTF-8 bytes."""
+        return self._text_factory
+
+    @text_factory.setter
+    def text_factory(self, factory: Any) -> None:
+        self._text_factory = factory
+        self._shape = self._shape_for(self._row_factory)
+        # Cursors made before this learn of it with their next statement.
+        self._plans = PlanBook(BaseTypes.are_adapted or factory is not str)
+
+    # -- closing and what is refused ---------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close the connection and its cursors; what was not committed is rolled back."""
+        owner = self._owner
+        if owner == _FORKED:
+            self._is_closed = True  # the parent goes on using what this would close
+            return
+        if owner and owner != get_ident():
+            self._refuse_thread()
+        if not self._is_closed:
+            if self._autocommit is False and not self._in_autocommit():
+                _run(self._control, "ROLLBACK")
+            self._release()
+
+    def _release(self) -> None:
+        self._is_closing_cursors = True
+        for cursor in list(self._cursors):
+            cursor.close()
+        try:
+            self._session.close()
+        finally:
+            self._is_closed = True
+            self._new_cursor = _refuse_closed
+            _open_connections.discard(self)
+
+    def _let_go_of_former_database(self) -> None:
+        """Make way for a second `__init__`; cursors of an in-memory database may fetch on."""
+        try:
+            was_open = not self._is_closed
+        except ProgrammingError:
+            return
+        if was_open and not self._is_in_memory:
+            self._release()
+        del self._is_closed  # until the new database is open, there is none
+
+    def _check_usable(self) -> None:
+        """Errors: for a closed connection, another thread's, or one inherited through fork()."""
+        owner = self._owner
+        if owner and owner != get_ident():
+            if owner == _FORKED:
+                raise ForkedConnectionError(
+                    "this connection was opened before fork(); the child must open its own"
+                )
+            self._refuse_thread()
+        if self._is_closed:
+            raise ConnectionClosedError(CLOSED_CONNECTION)
+
+    def _refuse_thread(self) -> NoReturn:
+        raise WrongThreadError(
+            "SQLite objects created in a thread can only be used in that same thread. The object "
+            f"was created in thread id {self._owner} and this is thread id {get_ident()}."
+        )
+
+    def _has_moved(self, cursor: Cursor) -> bool:
+        """Whether a cursor is closed only because `USE BRANCH` closed the kernel below it."""
+        return not self._is_closed and not getattr(cursor, "_is_closed", False)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in Connection.__slots__:
+            raise ProgrammingError("Base Connection.__init__ not called.")
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
+    def __del__(self) -> None:
+        try:
+            if self._is_closed or self._owner == _FORKED:
+                return
+        except Exception:  # never opened
+            return
+        if _WARNS_WHEN_NOT_CLOSED:
+            warnings.warn(
+                f"unclosed database in {self!r}", ResourceWarning, stacklevel=2, source=self
+            )
+        self._release()
+
+    # -- for the driver itself ---------------------------------------------------------------------
+
+    def _run_command(self, statement: Any, parameters: Any) -> Any:
+        """Carry out one of our own statements; the kernel may be another one afterwards."""
+        self._is_closing_cursors = True
+        try:
+            answer = self._session.run_command(statement, parameters)
+        finally:
+            self._is_closing_cursors = False
+            if self._session.kernel is not self._kernel:
+                self._use_kernel(self._session.kernel)
+        return answer
+
+    def _probe_columns(self, sql: str) -> Any:
+        """Names and declared types of the columns a statement would return; nothing is run."""
+        if self._probe is None:
+            self._probe = KernelCursor(self._kernel)
+            self._probe.exec_trace = self._note_columns()
+        self._probed = None
+        try:
+            _run(self._probe, sql, NULL_BINDINGS)
+        except KernelTraceAbort:
+            return self._probed
+        except KernelError:
+            return None
+        return None
+
+    def _note_columns(self) -> Callable[[Any, str, Any], bool]:
+        # A weak reference: the connection owns the cursor that owns this function.
+        this = weakref.ref(self)
+
+        def note(cursor: Any, _sql: str, _parameters: Any) -> bool:
+            connection = this()
+            if connection is not None:
+                connection._probed = cursor.get_description()
+            return False
+
+        return note
+
+    def _is_text_too_long(self, error: Exception) -> bool:
+        return "too big" in str(error) and self._kernel.limit(SQLITE_LIMIT_SQL_LENGTH) < (1 << 20)
+
+    def _check_length(self, sql: str) -> None:
+        if len(sql) > self._kernel.limit(SQLITE_LIMIT_SQL_LENGTH):
+            raise errors.ValueTooLargeError("query string is too large")
+
+
+def _refuse_closed() -> NoReturn:
+    raise ConnectionClosedError(CLOSED_CONNECTION)
+
+
+def _valid_level(level: str | None) -> str | None:
+    if level is None:
+        return None
+    if not isinstance(level, str):
+        raise TypeError(f"isolation_level must be str or None, not {type(level).__name__}")
+    upper = str.upper(level)
+    if upper not in _LEVELS:
+        raise ValueError(
+            "isolation_level string must be '', 'DEFERRED', 'IMMEDIATE', or 'EXCLUSIVE'"
+        )
+    return upper
+
+
+def _valid_autocommit(mode: bool | int) -> bool | int:
+    if mode is True or mode is False or mode == LEGACY_TRANSACTION_CONTROL:
+        return mode
+    raise ValueError("autocommit must be True, False, or sqlite3.LEGACY_TRANSACTION_CONTROL")
+
+
+def _valid_durability(durability: str | Durability) -> Durability:
+    try:
+        return Durability(durability)
+    except ValueError:
+        known = ", ".join(repr(value.value) for value in Durability)
+        raise errors.ConfigurationError(
+            f"durability is {durability!r}; it must be one of {known}"
+        ) from None
+
+
+_open_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+_inherited: list[Session] = []
+
+
+def _refuse_in_child() -> None:
+    """After fork(): no connection may be used, nor closed by the garbage collector."""
+    for connection in list(_open_connections):
+        connection._owner = _FORKED
+        _inherited.append(connection._session)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_refuse_in_child)

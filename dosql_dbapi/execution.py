@@ -1,0 +1,357 @@
+"""What a cursor runs off its fast path: all but a plain SELECT and a plain write.
+
+Also the slow halves of fetching (rows held in memory, rows made into something else) and what the
+columns of a result are called. The functions take the cursor they work for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache, partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from dosql_core.errors import ProgrammingError
+from dosql_core.kernel.connection import KernelCursor
+from dosql_core.kernel.error_translation import KernelError
+from dosql_core.language.classify import Statement, StatementKind
+from dosql_core.language.splitting import split_statements
+from dosql_dbapi import recovery
+from dosql_dbapi.adaptation import adapt_base_type
+from dosql_dbapi.conversion import convert_row
+from dosql_dbapi.parameters import bindable
+from dosql_dbapi.results import Described, Held
+from dosql_dbapi.row import Row, names_holder, new_row
+
+if TYPE_CHECKING:
+    from dosql_dbapi.connection import Connection
+    from dosql_dbapi.cursor import Cursor
+
+_run = KernelCursor.execute
+_run_many = KernelCursor.executemany
+_step = KernelCursor.fetchone
+
+_READS = frozenset((StatementKind.SELECT, StatementKind.EXPLAIN, StatementKind.OTHER))
+_ENDS_TRANSACTION = frozenset(
+    (StatementKind.COMMIT, StatementKind.ROLLBACK, StatementKind.RELEASE, StatementKind.ROLLBACK_TO)
+)
+
+
+# -- one statement ---------------------------------------------------------------------------------
+
+
+def execute_other(cursor: Cursor, connection: Connection, sql: str, parameters: Any) -> None:
+    """Run one statement whose plan is neither READ nor WRITE."""
+    connection._check_usable()
+    statement = connection._plans.statement(sql)
+    cursor._row = None
+    cursor._rowcount = -1
+    cursor._described = None
+    if connection._plans.looks_at_parameters:
+        cursor._shape = connection._shape_for(cursor.row_factory)
+        parameters = _adapted(parameters)
+    kind = statement.kind
+    if kind is StatementKind.EMPTY:
+        return
+    if kind is StatementKind.COMMAND:
+        _hold_answer(cursor, connection, connection._run_command(statement, parameters))
+        return
+    text = statement.text
+    if statement.as_of is not None:
+        text, parameters = connection._session.rewrite_as_of(statement, parameters)
+    if kind is StatementKind.PRAGMA:
+        verdict = connection._session.check_pragma(statement)
+        if verdict is not None and not isinstance(verdict, str):
+            _hold_answer(cursor, connection, verdict)
+            return
+        text = verdict or text
+    if kind is StatementKind.DML:
+        _run_write(cursor, connection, text, parameters, statement.has_returning)
+    elif kind in _READS or (kind is StatementKind.PRAGMA and not _may_write(statement)):
+        if connection._is_snapshot_due:
+            connection._open_snapshot()
+        _run_to_first_row(cursor, text, parameters)
+    elif kind is StatementKind.BEGIN:
+        connection._begin(text, statement.begin_mode)
+    elif kind in _ENDS_TRANSACTION:
+        _run_to_first_row(cursor, text, parameters)
+        connection._after_statement()
+    elif kind is StatementKind.SAVEPOINT:
+        is_first = connection._in_autocommit()
+        _run_to_first_row(cursor, text, parameters)
+        if is_first:
+            connection._mark_deferred()
+    else:
+        connection._begin_statement_that_may_write()
+        try:
+            _run_to_first_row(cursor, text, parameters)
+        finally:
+            connection._after_statement()
+
+
+def _may_write(statement: Statement) -> bool:
+    return statement.pragma is None or statement.pragma.value_text is not None
+
+
+def _run_to_first_row(cursor: Cursor, text: str, parameters: Any) -> None:
+    _run(cursor, text, parameters)
+    cursor._row = _step(cursor)
+    cursor._described = text
+
+
+def _run_write(
+    cursor: Cursor, connection: Connection, text: str, parameters: Any, has_returning: bool
+) -> None:
+    if connection._in_autocommit() and connection._begin_sql is not None:
+        connection._begin_write()
+    connection._begin_statement_that_may_write()
+    try:
+        _run(cursor, text, parameters)
+        cursor._described = text if has_returning else None
+        if has_returning:
+            # All rows now: the statement, and in autocommit its commit, ends with the last one.
+            first = _step(cursor)
+            columns = _columns(cursor, connection, text, is_running=first is not None)
+            rows = [] if first is None else [first, *iter(partial(_step, cursor), None)]
+            cursor._described = Held(columns or (), connection._detect_types, rows)
+        cursor._rowcount = connection._changes()
+        cursor._lastrowid = connection._last_insert_rowid()
+    finally:
+        connection._after_statement()
+
+
+def _hold_answer(cursor: Cursor, connection: Connection, answer: Any) -> None:
+    if answer.columns:
+        columns = tuple([(name, None) for name in answer.columns])
+        cursor._described = Held(columns, connection._detect_types, answer.rows)
+
+
+def _adapted(parameters: Any) -> Any:
+    if isinstance(parameters, tuple):
+        return tuple([adapt_base_type(value) for value in parameters])
+    if type(parameters) is dict:
+        return {name: adapt_base_type(value) for name, value in parameters.items()}
+    return parameters
+
+
+# -- many sets of parameters -----------------------------------------------------------------------
+
+
+def execute_many(cursor: Cursor, sql: str, sets: Iterable[Any]) -> None:
+    """Run a write once for each set of parameters and sum up the rows it changed.
+
+    SQLite's own running total would count the rows that triggers change, too.
+    """
+    connection = recovery.connection_of(cursor)
+    connection._check_usable()
+    cursor._row = None
+    cursor._described = None
+    try:
+        connection._plans[sql]
+        statement = connection._plans.statement(sql)
+        if statement.kind is not StatementKind.DML:
+            raise ProgrammingError("executemany() can only execute DML statements.")
+        sets = iter(sets)
+        text = statement.text
+        if statement.as_of is not None:
+            _run_each(cursor, sql, sets)
+            return
+        if connection._in_autocommit() and connection._begin_sql is not None:
+            connection._begin_write()
+        counted = _Counted(connection)
+        try:
+            _run_many(cursor, text, counted.count(sets))
+            for _row in iter(partial(_step, cursor), None):
+                pass
+        finally:
+            connection._after_statement()
+        cursor._rowcount = counted.rowcount
+    except Exception as error:
+        recovery.many_failed(cursor, error)
+
+
+class _Counted:
+    """Passes sets of parameters on to the kernel and counts the rows changed by each."""
+
+    __slots__ = ("_connection", "rowcount")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.rowcount = 0
+
+    def count(self, sets: Iterator[Any]) -> Iterator[Any]:
+        connection = self._connection
+        changes = connection._changes
+        looks_at_parameters = connection._plans.looks_at_parameters
+        needs_turns = connection._has_gate and connection._in_autocommit()
+        connection._begin_statement_that_may_write()
+        total = 0
+        for given in sets:
+            if type(given) is not tuple:
+                given = bindable(given)
+            if looks_at_parameters:
+                given = _adapted(given)
+            if needs_turns:  # each row is a transaction of its own
+                connection._enter_write()
+            yield given
+            total += changes()
+            if needs_turns:
+                connection._leave_write()
+        self.rowcount = total
+
+
+def _run_each(cursor: Cursor, sql: str, sets: Iterator[Any]) -> None:
+    total = 0
+    for given in sets:
+        cursor.execute(sql, given)
+        total += cursor._rowcount
+    cursor._rowcount = total
+
+
+# -- scripts ---------------------------------------------------------------------------------------
+
+
+def execute_script(cursor: Cursor, script: str) -> None:
+    """Run every statement of a script; rows are stepped through and dropped."""
+    connection = recovery.connection_of(cursor)
+    connection._check_usable()
+    if not isinstance(script, str):
+        raise TypeError(f"executescript() argument must be str, not {type(script).__name__}")
+    if "\0" in script:
+        raise ValueError("embedded null character")
+    script.encode()  # a lone surrogate anywhere must stop the script before its first statement
+    connection._check_length(script)
+    if connection._is_legacy and not connection._in_autocommit():
+        connection.commit()
+    begin_sql, connection._begin_sql = connection._begin_sql, None
+    try:
+        for text in split_statements(script):
+            cursor.execute(text)
+            described_by = cursor._described
+            if type(described_by) is str:
+                for _row in iter(partial(_step, cursor), None):
+                    pass
+    except KernelError as error:
+        recovery.raise_translated(cursor, (), error)
+    finally:
+        connection._begin_sql = begin_sql
+        cursor._row = None
+
+
+# -- fetching --------------------------------------------------------------------------------------
+
+
+def fetch_one_slowly(cursor: Cursor) -> Any:
+    """The next row where the fast path has none: shaped, held in memory, or really none."""
+    row, described = _next_raw_row(cursor)
+    if row is None:
+        return None
+    shape = cursor._shape
+    if shape is None:
+        return row
+    # The columns must be known before the step that may end the statement.
+    maker = _row_maker(cursor, described)
+    try:
+        return maker(row)
+    finally:
+        if cursor._row is row:
+            cursor._row = _step(cursor)
+
+
+def _next_raw_row(cursor: Cursor) -> tuple[Any, Described | None]:
+    """The waiting row, still waiting when it is a step of the kernel; else one from memory."""
+    connection = recovery.connection_of(cursor)
+    connection._check_usable()
+    if getattr(cursor, "_is_shaping", False):
+        raise ProgrammingError(recovery.RECURSIVE_USE)
+    row = getattr(cursor, "_row", None)
+    if row is not None:
+        return row, None
+    held = getattr(cursor, "_described", None)
+    if isinstance(held, Held):
+        return next(held.rows, None), held
+    _step(cursor)  # raises when the cursor or its connection is closed
+    return None, None
+
+
+def fetch_slowly(cursor: Cursor, size: int | None) -> list[Any]:
+    """Up to `size` rows, all of them when it is None."""
+    row, described = _next_raw_row(cursor)
+    if row is None or size == 0:
+        if isinstance(described, Held) and row is not None:
+            described.rows = iter((row, *described.rows))
+        return []
+    maker = _row_maker(cursor, described) if cursor._shape is not None else None
+    rest = None if size is None else size - 1
+    rows = [row]
+    if isinstance(described, Held):
+        rows.extend(islice(described.rows, rest))
+    else:
+        cursor._row = None
+        rows.extend(islice(iter(partial(_step, cursor), None), rest))
+        if rest is not None:
+            cursor._row = _step(cursor)
+    return rows if maker is None else list(map(maker, rows))
+
+
+def _row_maker(cursor: Cursor, columns: Described | None) -> Any:
+    """A function that makes what the program wants of a raw row."""
+    columns = columns or described(cursor)
+    shape = cursor._shape
+    if shape is Row and columns is not None:
+        maker = getattr(columns, "row_maker", None)
+        if maker is None:
+            names = tuple([column[0] for column in columns.description])
+            maker = columns.row_maker = partial(new_row, Row, names_holder(names))
+        return maker
+    return partial(shape, cursor)
+
+
+def convert_and_shape(cursor: Cursor, row: tuple[Any, ...]) -> Any:
+    """The shape of cursors whose connection has converters or a text_factory."""
+    connection = cursor._connection
+    columns = described(cursor)
+    assert columns is not None  # there is a row, so there are columns
+    column_converters = getattr(columns, "converters", None)
+    if column_converters is None:
+        column_converters = columns.use_converters(connection._detect_types)
+    cursor._is_shaping = True
+    try:
+        converted = convert_row(row, column_converters, connection._text_factory)
+    finally:
+        cursor._is_shaping = False
+    factory = cursor.row_factory
+    return converted if factory is None else factory(cursor, converted)
+
+
+# -- columns ---------------------------------------------------------------------------------------
+
+
+def described(cursor: Cursor) -> Described | None:
+    """What the columns of the cursor's result are, or None when it has none."""
+    known = getattr(cursor, "_described", None)
+    if type(known) is not str:
+        return known
+    connection = cursor._connection
+    columns = _columns(cursor, connection, known, is_running=cursor._row is not None)
+    cursor._described = found = (
+        _described_columns(columns, connection._detect_types) if columns else None
+    )
+    return found
+
+
+def _columns(cursor: Cursor, connection: Connection, sql: str, *, is_running: bool) -> Any:
+    if is_running:
+        return KernelCursor.get_description(cursor)
+    return connection._probe_columns(sql)
+
+
+def _described_columns(columns: Any, detect_types: int) -> Described:
+    if detect_types:  # its converters are looked up anew for every execution
+        return Described(columns, detect_types)
+    return _plain_columns(columns)
+
+
+@lru_cache(maxsize=1024)
+def _plain_columns(columns: Any) -> Described:
+    return Described(columns, 0)

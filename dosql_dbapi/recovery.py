@@ -1,0 +1,205 @@
+"""What happens when the kernel refuses: wait and run again, move to a new kernel, or translate.
+
+The kernel's exceptions never leave the driver. Nothing here keeps an exception in a local name
+longer than needed: a frame that holds the exception that holds the frame would keep the cursor, and
+with it the statement, alive until the garbage collector runs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from dosql_core.errors import (
+    BindingCountError,
+    ConnectionClosedError,
+    CursorClosedError,
+    DatabaseLockedError,
+    Error,
+    MissingParameterError,
+    OperationalError,
+    ProgrammingError,
+    UnsupportedParameterError,
+)
+from dosql_core.kernel.error_translation import (
+    KernelBindingsError,
+    KernelClosedErrors,
+    KernelError,
+    KernelThreadError,
+    KernelTooBigError,
+    translate,
+)
+from dosql_dbapi.user_functions import callback_failure
+
+if TYPE_CHECKING:
+    from dosql_dbapi.connection import Connection
+    from dosql_dbapi.cursor import Cursor
+
+CLOSED_CONNECTION = "Cannot operate on a closed database."
+CLOSED_CURSOR = "Cannot operate on a closed cursor."
+RECURSIVE_USE = "Recursive use of cursors not allowed."
+
+_FIRST_WAIT_SECONDS = 0.0001
+_LONGEST_WAIT_SECONDS = 0.005
+
+
+def require_connection(connection: Any) -> Connection:
+    """`connection` itself, when it is one of ours and open."""
+    from dosql_dbapi.connection import Connection
+
+    if not isinstance(connection, Connection):
+        raise TypeError(
+            f"Cursor() argument 1 must be a dosql_dbapi Connection, not {type(connection).__name__}"
+        )
+    connection._check_usable()
+    return connection
+
+
+def connection_of(cursor: Cursor) -> Connection:
+    """The connection of a cursor that was made properly."""
+    connection = getattr(cursor, "_connection", None)
+    if connection is None:
+        raise ProgrammingError("Base Cursor.__init__ not called.")
+    return connection
+
+
+def many_failed(cursor: Cursor, error: Exception) -> NoReturn:
+    """Raise what went wrong inside executemany, where nothing can be run again."""
+    cursor._rowcount = -1
+    if isinstance(error, KernelThreadError) and "Re-using a cursor" in str(error):
+        raise ProgrammingError(RECURSIVE_USE) from error
+    cursor._connection._after_failure()
+    raise_translated(cursor, {}, error)
+
+
+def recover(cursor: Cursor, sql: Any, parameters: Any, error: Exception) -> None:
+    """Run the statement after all, or raise what went wrong in our words."""
+    if isinstance(error, AttributeError) and not hasattr(cursor, "_connection"):
+        raise ProgrammingError("Base Cursor.__init__ not called.") from None
+    connection = cursor._connection
+    cursor._row = None
+    if isinstance(error, KernelThreadError):
+        if "Re-using a cursor" in str(error):
+            raise ProgrammingError(RECURSIVE_USE) from error
+        wait_for_other_thread(connection, error)
+        cursor.execute(sql, parameters)
+        return
+    if isinstance(error, KernelClosedErrors) and connection._has_moved(cursor):
+        execute_elsewhere(cursor, connection, sql, parameters)
+        return
+    connection._after_failure()
+    cursor._rowcount = -1
+    cursor._described = None
+    raise_translated(cursor, parameters, error)
+
+
+def fetch_failed(cursor: Cursor, error: Exception) -> NoReturn:
+    """Raise what went wrong while stepping; the statement is over."""
+    cursor._row = None
+    if isinstance(error, AttributeError) and not hasattr(cursor, "_connection"):
+        raise ProgrammingError("Base Cursor.__init__ not called.") from None
+    if isinstance(error, KernelThreadError) and "Re-using a cursor" in str(error):
+        raise ProgrammingError(RECURSIVE_USE) from error
+    cursor._connection._after_failure()
+    raise_translated(cursor, (), error)
+
+
+def raise_translated(cursor: Cursor, parameters: Any, error: Exception) -> NoReturn:
+    """Raise one of our errors for one of the kernel's; anything else as it is."""
+    connection = cursor._connection
+    if isinstance(error, Error):
+        raise error
+    if isinstance(error, UnicodeDecodeError):
+        raise _undecodable(error) from error
+    if isinstance(error, KernelClosedErrors):
+        if connection._is_closed:
+            raise ConnectionClosedError(CLOSED_CONNECTION) from None
+        raise CursorClosedError(CLOSED_CURSOR) from None
+    if isinstance(error, KernelBindingsError):
+        raise _binding_count(error) from None
+    if isinstance(error, KernelTooBigError) and connection._is_text_too_long(error):
+        raise translate_text_too_long(error) from error
+    if isinstance(error, KernelError):
+        raise translate(error) from error
+    failure = callback_failure(connection._callbacks, error)
+    if failure is not None:
+        raise failure from error
+    if isinstance(error, KeyError) and isinstance(parameters, Mapping):
+        raise MissingParameterError(
+            f"You did not supply a value for binding parameter :{error.args[0]}."
+        ) from None
+    if isinstance(error, OverflowError) and "too big to convert" in str(error):
+        raise OverflowError("Python int too large to convert to SQLite INTEGER") from None
+    if isinstance(error, TypeError) and str(error).startswith("Bad binding argument"):
+        raise UnsupportedParameterError(str(error)) from None
+    raise error
+
+
+def translate_text_too_long(error: Exception) -> Error:
+    """SQLite says "string or blob too big" of a statement's text too; sqlite3 tells them apart."""
+    translated = translate(error)  # type: ignore[arg-type]
+    translated.args = ("query string is too large",)
+    assert isinstance(translated, Error)
+    return translated
+
+
+def _undecodable(error: UnicodeDecodeError) -> OperationalError:
+    shown = error.object.decode("utf-8", "replace")
+    return OperationalError(
+        f"Could not decode to UTF-8 column with text '{shown}'",
+        hint="the value is not text: read it with CAST(column AS BLOB)",
+    )
+
+
+def _binding_count(error: Exception) -> BindingCountError:
+    text = str(error).partition("  Current offset")[0].replace("  ", " ")
+    return BindingCountError(text if text.endswith((".", "!")) else f"{text}.")
+
+
+def wait_for_other_thread(connection: Connection, error: Exception) -> None:
+    """Sleep a little, longer each time, until the thread that uses the connection is done.
+
+    Errors: DatabaseLockedError when that takes longer than the connection's timeout.
+    """
+    now = time.monotonic()
+    waited = connection._thread_wait
+    if waited is None or now - waited[1] > 1.0:
+        waited = (now, now, _FIRST_WAIT_SECONDS)
+    started, _last, pause = waited
+    if now - started > max(connection._timeout_seconds, 60.0):
+        connection._thread_wait = None
+        raise DatabaseLockedError("another thread kept the connection busy") from error
+    time.sleep(pause)
+    connection._thread_wait = (
+        started,
+        time.monotonic(),
+        min(pause * 2, _LONGEST_WAIT_SECONDS),
+    )
+
+
+def execute_elsewhere(cursor: Cursor, connection: Connection, sql: str, parameters: Any) -> None:
+    """Run the statement on the kernel the connection moved to; this cursor's own is closed.
+
+    The rows are kept in memory: this cursor has no statement any more to step through.
+    """
+    from dosql_dbapi.results import Held
+
+    other = connection.cursor()
+    other.row_factory = None
+    other._shape = None
+    other.execute(sql, parameters)
+    described = other.description
+    cursor._described = (
+        None
+        if described is None
+        else Held(
+            tuple([(column[0], None) for column in described]),
+            connection._detect_types,
+            other.fetchall(),
+        )
+    )
+    cursor._rowcount = other.rowcount
+    if other.lastrowid is not None:
+        cursor._lastrowid = other.lastrowid
+    other.close()
