@@ -354,6 +354,9 @@ class BranchHistory:
                     generation=max(manifest.generation, self._generation),
                 )
             )
+            if oldest_lsn is not None:
+                # Versions of pages beyond the end may have been dropped, the newest ones too.
+                self._newest.forget()
             for segment in replaced:
                 remove_quietly(os.path.join(self.directory, segment.name))
 

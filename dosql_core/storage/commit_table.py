@@ -21,7 +21,7 @@ _SIGNED = "bhiq"
 class CommitChunk:
     """Consecutive commit records of a segment, decoded."""
 
-    __slots__ = ("_flags", "_page_counts", "_stored", "_texts", "_versions", "lsns", "times")
+    __slots__ = ("_flags", "_stored", "_texts", "_versions", "lsns", "page_counts", "times")
 
     def __init__(self, packed: bytes) -> None:
         """Decode a chunk.
@@ -46,7 +46,7 @@ class CommitChunk:
             raise ValueError(str(error)) from error
         self.lsns = list(accumulate(columns[0], initial=lsn))[1:]
         self.times = list(accumulate(columns[1], initial=time))[1:]
-        self._page_counts = list(accumulate(columns[2], initial=page_count))[1:]
+        self.page_counts = list(accumulate(columns[2], initial=page_count))[1:]
         self._versions, self._stored, self._flags = columns[3:]
 
     def __len__(self) -> int:
@@ -63,7 +63,7 @@ class CommitChunk:
         return CommitRecord(
             Lsn(self.lsns[index]),
             Microseconds(self.times[index]),
-            self._page_counts[index],
+            self.page_counts[index],
             self._versions[index],
             self._stored[index],
             CommitFlag(self._flags[index]),

@@ -144,6 +144,8 @@ class SegmentSealing:
         if self._pending_bytes >= BATCH_BYTES:
             self._flush(self._current)
             self._flushed_to = self._current
+        if page > self._commits[lsn - self._first].page_count:
+            return  # written and cut off again in the same commit: no moment shows it
         growth = self._growths.get(lsn)
         if growth is not None and page > growth.page_count_before:
             index = page - growth.page_count_before - 1

@@ -6,7 +6,7 @@ import itertools
 import mmap
 import os
 import zlib
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -205,6 +205,15 @@ class SegmentReader:
             chunk = self._chunk(chunk_index)
             for index in reversed(range(bisect_right(chunk.lsns, last))):
                 yield chunk.record(index)
+
+    def page_counts(self, first: Lsn, last: Lsn) -> Iterator[int]:
+        """The sizes of the database in pages after the commits from `first` to `last`."""
+        start = max(0, bisect_right(self._chunk_lsns, first) - 1)
+        for chunk_index in range(start, bisect_right(self._chunk_lsns, last)):
+            chunk = self._chunk(chunk_index)
+            yield from chunk.page_counts[
+                bisect_left(chunk.lsns, first) : bisect_right(chunk.lsns, last)
+            ]
 
     def _chunk(self, chunk_index: int) -> CommitChunk:
         chunk = self._chunks.get(chunk_index)

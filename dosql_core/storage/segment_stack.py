@@ -51,7 +51,7 @@ class SegmentStack:
         """The content of a version of `page` that `locate` found."""
         location = segment.location(index)
         position = location & _POSITION_MASK
-        run = self._run(segment, location >> POSITION_BITS, page, position)
+        run = self.run(segment, location >> POSITION_BITS, page, position + 1)
         size = self.page_size
         return run[position * size : (position + 1) * size]
 
@@ -77,16 +77,19 @@ class SegmentStack:
             )
         return self.read(*entry, page)
 
-    def _run(self, segment: SegmentReader, offset: int, page: PageNumber, position: int) -> bytes:
-        """The versions of the block at `offset`, at least up to `position`."""
+    def run(self, segment: SegmentReader, offset: int, page: PageNumber, count: int) -> bytes:
+        """The first `count` versions, or more, of the block at `offset`, one after another."""
         key = (segment.serial, offset)
-        size = (position + 1) * self.page_size
+        size = count * self.page_size
         run = self._cache.get(key)
         if run is not None and len(run) >= size:
             return run
         header, payload = segment.read_block(offset, page)
-        if position >= header.version_count:
-            raise CorruptStoreError(f"{segment.path}: the block at {offset} has no {position}")
+        if count > header.version_count:
+            raise CorruptStoreError(
+                f"{segment.path}: the block at {offset} has {header.version_count} versions, "
+                f"not {count}"
+            )
         try:
             run = decompress_run(payload, self.prefix(segment, header), size)
         except ValueError as error:

@@ -1,0 +1,376 @@
+"""Dropping the versions that nobody may read any more, and merging segments; readers go on.
+
+What is written is a new segment in place of adjacent old ones; swapping the manifest makes it live.
+Blocks that keep all their versions are copied, and the others made anew. Three facts keep the
+blocks of segments that are not rewritten readable: a block builds on the version just before its
+own first, a version that a kept LSN sees is never dropped, and no block comes to lie deeper in its
+chain than it did.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from typing import NamedTuple
+
+from dosql_core.identifiers import Lsn, PageNumber
+from dosql_core.storage.block_encoding import Predecessor, Version, encode_block
+from dosql_core.storage.branch_history import BranchHistory
+from dosql_core.storage.manifest import Manifest, SegmentName
+from dosql_core.storage.sealing import Progress
+from dosql_core.storage.segment_format import (
+    CHAIN_DEPTH_MAX,
+    LOW_LSN_MASK,
+    LSN_OFFSET_BITS,
+    POSITION_BITS,
+    BlockHeader,
+    versions_per_block,
+)
+from dosql_core.storage.segment_reader import SegmentReader
+from dosql_core.storage.segment_stack import SegmentStack
+from dosql_core.storage.segment_writer import SegmentWriter
+from dosql_core.storage.tiering import choose_merge
+
+_PROGRESS_EVERY = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class CompactionReport:
+    """What a compaction did.
+
+    Units: bytes of all live segments; `versions_dropped` counts page versions.
+    """
+
+    bytes_before: int
+    bytes_after: int
+    versions_dropped: int
+    segments_before: int
+    segments_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Need:
+    """Which LSNs of a branch must stay readable, and so which versions.
+
+    Units: `page_count_max` is the greatest size in pages from `keep_from` on; `pin_sizes` that at
+           each of `pins`.
+    """
+
+    keep_from: Lsn
+    pins: Sequence[Lsn]
+    page_count_max: int
+    pin_sizes: Sequence[int]
+
+    def sees(self, page: int, lsn: int, next_lsn: int | None) -> bool:
+        """Whether a version is read by any LSN kept; `next_lsn` is that of the page's next one."""
+        if (next_lsn is None or next_lsn > self.keep_from) and page <= self.page_count_max:
+            return True
+        place = bisect_left(self.pins, lsn)
+        while place < len(self.pins) and (next_lsn is None or self.pins[place] < next_lsn):
+            if page <= self.pin_sizes[place]:
+                return True
+            place += 1
+        return False
+
+    def kept(self, page: PageNumber, versions: list[_Version]) -> list[Lsn]:
+        """The LSNs of those versions of a page that stay, ascending."""
+        lsns = [version[1] for version in versions]
+        following: list[int | None] = [*lsns[1:], None]
+        return [
+            Lsn(lsn)
+            for lsn, next_lsn in zip(lsns, following, strict=True)
+            if self.sees(page, lsn, next_lsn)
+        ]
+
+
+_Version = tuple[int, int, int, int]
+"""A version in the index: its page, its LSN, the place of its segment, its location there."""
+
+
+@dataclass(slots=True)
+class _OldBlock:
+    """A block as it is.
+
+    Shape: `staying` are the versions kept, as (position, LSN); `is_whole` says that the block can
+           be copied, everything in it and what it builds on being kept.
+    """
+
+    segment: SegmentReader
+    offset: int
+    header: BlockHeader
+    payload: bytes
+    staying: list[tuple[int, Lsn]]
+    is_whole: bool
+
+
+class _Before(NamedTuple):
+    """The version written last of a page, whose content may never be asked for."""
+
+    lsn: Lsn
+    depth: int
+    content: Callable[[], bytes]
+
+
+def compact(
+    history: BranchHistory,
+    *,
+    keep_from: Lsn,
+    pins: Collection[Lsn],
+    merge: bool = True,
+    progress: Progress | None = None,
+) -> CompactionReport:
+    """Drop what no LSN from `keep_from` on and none of `pins` can see; it is then unreadable.
+
+    Shape:  `keep_from` above the newest LSN means the newest; what expired before stays expired.
+            With `merge` the segments are also merged to a few.
+    Errors: CorruptStoreError when a block cannot be read: nothing is replaced then.
+    """
+    with history.compacting:
+        before, size_before = history.manifest, history.stored_bytes
+        with history.writing():
+            before, size_before = history.manifest, history.stored_bytes
+        dropped = _drop(history, keep_from, pins, progress)
+        if dropped is None:
+            # A commit sealed meanwhile may build on pages that were beyond the end before it.
+            with history.writing():
+                dropped = _drop(history, keep_from, pins, progress)
+                assert dropped is not None
+        if merge:
+            _merge_all(history, progress)
+        return _report(before, size_before, history, dropped)
+
+
+def merge_small(history: BranchHistory, progress: Progress | None = None) -> CompactionReport:
+    """Merge the newest segments when too many are live; cheap to call after every seal."""
+    with history.compacting:
+        before, size_before = history.manifest, history.stored_bytes
+        _merge_all(history, progress)
+        return _report(before, size_before, history, 0)
+
+
+def _report(
+    before: Manifest, bytes_before: int, history: BranchHistory, dropped: int
+) -> CompactionReport:
+    return CompactionReport(
+        bytes_before,
+        history.stored_bytes,
+        dropped,
+        len(before.segments),
+        len(history.manifest.segments),
+    )
+
+
+def _merge_all(history: BranchHistory, progress: Progress | None) -> None:
+    with history.writing():
+        manifest, stack = history.snapshot()
+    while (places := choose_merge([s.bytes for s in manifest.segments])) is not None:
+        merged = _rewrite(history, stack, places, None, manifest.is_readable, progress)
+        replaced = manifest.segments[places.start : places.stop]
+        history.replace_segments(replaced, merged)
+        manifest, stack = history.snapshot()
+
+
+def _drop(
+    history: BranchHistory, keep_from: Lsn, pins: Collection[Lsn], progress: Progress | None
+) -> int | None:
+    """Drop what need not be kept; how many versions that were, or None when a seal interfered."""
+    with history.writing():
+        manifest, stack = history.snapshot()
+    keep_from = Lsn(max(manifest.oldest_lsn, min(keep_from, manifest.newest_lsn)))
+    kept_pins = {p for p in pins if p < keep_from and manifest.is_readable(p)}
+    if keep_from == manifest.oldest_lsn and kept_pins == set(manifest.pinned):
+        return 0
+    need = _need_of(manifest, stack, keep_from, sorted(kept_pins))
+    # What `keep_from` sees may lie in any segment up to its own, and nothing later is dropped.
+    places = range(sum(1 for s in manifest.segments if s.first <= keep_from))
+    dropped, drops_newest = 0, False
+    for page, versions in _pages(stack, places):
+        kept = need.kept(page, versions)
+        dropped += len(versions) - len(kept)
+        drops_newest |= not kept or kept[-1] != versions[-1][1]
+    replaced: Sequence[SegmentName] = ()
+    rewritten = None
+    if dropped:
+        replaced = manifest.segments[: places.stop]
+        rewritten = _rewrite(
+            history,
+            stack,
+            places,
+            need,
+            lambda lsn: lsn >= keep_from or lsn in kept_pins,
+            progress,
+        )
+    with history.writing():
+        if rewritten and drops_newest and history.newest_lsn != manifest.newest_lsn:
+            os.unlink(os.path.join(history.directory, rewritten.name))
+            return None
+        history.replace_segments(replaced, rewritten, oldest_lsn=keep_from, pinned=kept_pins)
+    return dropped
+
+
+def _need_of(manifest: Manifest, stack: SegmentStack, keep_from: Lsn, pins: Sequence[Lsn]) -> _Need:
+    sizes = [max(s.page_counts(keep_from, manifest.newest_lsn), default=0) for s in stack.segments]
+    pin_sizes = [
+        max((size for s in stack.segments for size in s.page_counts(pin, pin)), default=0)
+        for pin in pins
+    ]
+    return _Need(keep_from, pins, max(sizes, default=0), pin_sizes)
+
+
+def _rewrite(
+    history: BranchHistory,
+    stack: SegmentStack,
+    places: range,
+    need: _Need | None,
+    keeps_commit: Callable[[Lsn], bool],
+    progress: Progress | None,
+) -> SegmentName:
+    """One published segment with the contents of adjacent ones, or what of them is needed."""
+    segments = stack.segments[places.start : places.stop]
+    first, last = segments[0].header.first_lsn, segments[-1].header.last_lsn
+    total = sum(segment.entry_count for segment in segments)
+    done, told = 0, 0
+    writer, name = history.begin_segment(first, last)
+    with writer:
+        rewriting = _PageRewriting(stack, writer, places)
+        for page, versions in _pages(stack, places):
+            kept = [Lsn(v[1]) for v in versions] if need is None else need.kept(page, versions)
+            rewriting.rewrite(page, versions, frozenset(kept))
+            done += len(versions)
+            if progress is not None and done - told >= _PROGRESS_EVERY:
+                progress(done, total)
+                told = done
+        written = writer.finish(
+            commit
+            for segment in segments
+            for commit in segment.commits(first, last)
+            if keeps_commit(commit.lsn)
+        )
+        history.publish_segment(writer, name)
+    if progress is not None:
+        progress(total, total)
+    return SegmentName(name, first, last, written.bytes, written.checksum)
+
+
+class _PageRewriting:
+    """Writes the blocks of one page after another: copies of old ones, or new ones for old."""
+
+    def __init__(self, stack: SegmentStack, writer: SegmentWriter, places: range) -> None:
+        self._stack = stack
+        self._writer = writer
+        self._places = places
+        self._first_lsn = stack.segments[places.start].header.first_lsn
+        self._size = stack.page_size
+        self._per_block = versions_per_block(stack.page_size)
+
+    def rewrite(self, page: PageNumber, versions: list[_Version], kept: Collection[Lsn]) -> None:
+        """Write what is kept of a page.
+
+        A block is copied when it stays whole, unless it is a small one beside others that it can
+        be joined with: many small blocks cost bytes, and long chains.
+        """
+        blocks = self._old_blocks(page, versions, kept)
+        before: _Before | None = None
+        while blocks:
+            run = self._take_run(blocks)
+            if len(run) == 1 and run[0].is_whole:
+                before = self._copy(run[0])
+            else:
+                if blocks and blocks[0].is_whole:
+                    follower = blocks[0].header
+                    depth_max = follower.depth - 1 if follower.prefix_distance else CHAIN_DEPTH_MAX
+                else:
+                    # Blocks of later segments build on the last one and trust its old depth.
+                    depth_max = CHAIN_DEPTH_MAX if blocks else run[-1].header.depth
+                before = self._encode(page, run, self._predecessor(page, before), depth_max)
+
+    def _old_blocks(
+        self, page: PageNumber, versions: list[_Version], kept: Collection[Lsn]
+    ) -> deque[_OldBlock]:
+        """The blocks that hold something kept, in ascending order."""
+        blocks: deque[_OldBlock] = deque()
+        for (place, offset), group in groupby(versions, key=_place_and_offset):
+            lsns = [Lsn(version[1]) for version in group]
+            staying = [(at, lsn) for at, lsn in enumerate(lsns) if lsn in kept]
+            if staying:
+                segment = self._stack.segments[place]
+                header, payload = segment.read_block(offset, page)
+                prefix = segment.prefix_lsn(header)
+                is_whole = len(staying) == header.version_count and (
+                    prefix is None or prefix < self._first_lsn or prefix in kept
+                )
+                blocks.append(_OldBlock(segment, offset, header, payload, staying, is_whole))
+        return blocks
+
+    def _take_run(self, blocks: deque[_OldBlock]) -> list[_OldBlock]:
+        """Take the blocks off the front that will become one."""
+        run = [blocks.popleft()]
+        count = len(run[0].staying)
+        if run[0].is_whole and 2 * count >= self._per_block:
+            return run
+        while blocks:
+            size = len(blocks[0].staying)
+            is_full = blocks[0].is_whole and 2 * size >= self._per_block
+            if is_full or count + size > self._per_block:
+                break
+            run.append(blocks.popleft())
+            count += size
+        return run
+
+    def _copy(self, block: _OldBlock) -> _Before:
+        lsns = [lsn for _, lsn in block.staying]
+        self._writer.append_block(block.header, lsns, block.payload)
+        return _Before(lsns[-1], block.header.depth, lambda: self._contents(block)[-1])
+
+    def _encode(
+        self,
+        page: PageNumber,
+        run: list[_OldBlock],
+        predecessor: Predecessor | None,
+        depth_max: int,
+    ) -> _Before:
+        versions: list[Version] = []
+        for block in run:
+            contents = self._contents(block)
+            versions.extend((lsn, contents[at]) for at, lsn in block.staying)
+        encoded = encode_block(page, versions, predecessor, depth_max)
+        self._writer.append_block(*encoded)
+        lsn, content = versions[-1]
+        return _Before(lsn, encoded.header.depth, lambda: content)
+
+    def _predecessor(self, page: PageNumber, before: _Before | None) -> Predecessor | None:
+        if before is not None:
+            return Predecessor(before.lsn, before.depth, before.content())
+        if self._places.start == 0:
+            return None
+        return self._stack.predecessor(page, Lsn(self._first_lsn - 1))
+
+    def _contents(self, block: _OldBlock) -> list[bytes]:
+        """The versions of an old block, dropped ones too."""
+        count, size = block.header.version_count, self._size
+        run = self._stack.run(block.segment, block.offset, block.header.page_number, count)
+        return [run[at : at + size] for at in range(0, count * size, size)]
+
+
+def _pages(stack: SegmentStack, places: range) -> Iterator[tuple[PageNumber, list[_Version]]]:
+    """The pages that some segments have, ascending, with their versions, ascending."""
+    merged = heapq.merge(*(_versions(stack.segments[place], place) for place in places))
+    for page, versions in groupby(merged, key=itemgetter(0)):
+        yield PageNumber(page), list(versions)
+
+
+def _versions(segment: SegmentReader, place: int) -> Iterator[_Version]:
+    first = segment.header.first_lsn
+    for keys, locations in segment.entries():
+        for key, location in zip(keys, locations, strict=True):
+            yield key >> LSN_OFFSET_BITS, first + (key & LOW_LSN_MASK), place, location
+
+
+def _place_and_offset(version: _Version) -> tuple[int, int]:
+    return version[2], version[3] >> POSITION_BITS
