@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
-from dosql_core.errors import NoHistoryError
-from dosql_core.identifiers import Lsn
+from dosql_core.command_execution import CommandResult, run_command
+from dosql_core.database import Database, open_database
+from dosql_core.errors import (
+    BranchNotFoundError,
+    NoHistoryError,
+    ReadOnlyMomentError,
+    UncommittedChangesError,
+    WaitTimeoutError,
+)
+from dosql_core.history.log import walk_log
+from dosql_core.history.moments import AsOf, Moment, format_time, moment_from, moment_of_clause
+from dosql_core.history.time_travel import ResolvedMoment, resolve
+from dosql_core.identifiers import MAIN_BRANCH, BranchId, Lsn, SqlValue
+from dosql_core.kernel.attached_views import AttachedViews
 from dosql_core.kernel.connection import (
     OPEN_CREATE,
     OPEN_READ_ONLY,
@@ -15,19 +29,16 @@ from dosql_core.kernel.connection import (
     OPEN_URI,
     KernelConnection,
 )
-from dosql_core.options import SessionOptions
+from dosql_core.kernel.head_connection import HeadConnection
+from dosql_core.kernel.log_table import register_log_table
+from dosql_core.kernel.past_vfs import past_vfs, view_uri
+from dosql_core.language.classify import Statement
+from dosql_core.language.moments import MomentClause, MomentKind
+from dosql_core.options import Durability, SessionOptions
+from dosql_core.pragmas import answer_pragma
+from dosql_core.storage.segment_format import CommitFlag, CommitRecord
 
-
-@dataclass(frozen=True, slots=True)
-class CommandResult:
-    """What one of our own statements answers.
-
-    Shape: `rows` are tuples as long as `columns`; a command without rows has no columns.
-    """
-
-    columns: tuple[str, ...] = ()
-    rows: tuple[tuple[Any, ...], ...] = ()
-    message: str = ""
+_LONGEST_LOOK_SECONDS = 0.005
 
 
 class Session:
@@ -51,15 +62,18 @@ class Session:
     def begin_read(self) -> None:
         """Open the snapshot of an explicit DEFERRED transaction before its first SELECT."""
 
-    def run_command(self, statement: Any, parameters: Any) -> CommandResult:
+    def forget_commit(self) -> None:
+        """A statement runs after the last commit."""
+
+    def run_command(self, statement: Statement, parameters: Any) -> CommandResult:
         """Carry out one of our own statements."""
         raise NoHistoryError("branches, snapshots and restore need a database file with history")
 
-    def rewrite_as_of(self, statement: Any, parameters: Any) -> tuple[str, Any]:
+    def rewrite_as_of(self, statement: Statement, parameters: Any) -> tuple[str, Any]:
         """The SQL and parameters to run instead of a statement with AS OF clauses."""
         raise NoHistoryError("FOR SYSTEM_TIME AS OF needs a database file with history")
 
-    def check_pragma(self, statement: Any) -> str | CommandResult | None:
+    def check_pragma(self, statement: Statement) -> str | CommandResult | None:
         """None when the pragma may run as it is; else what to run or answer instead."""
         return None
 
@@ -68,12 +82,12 @@ class Session:
         """The LSN this connection sees."""
         raise NoHistoryError("this database keeps no history, so its commits have no LSN")
 
-    def wait_for(self, lsn: Lsn, timeout_seconds: float | None = None) -> Lsn:
-        """Wait until this connection's branch has reached `lsn`."""
+    def wait_for(self, lsn: int, timeout_seconds: float | None = None) -> Lsn:
+        """Wait until this connection's branch has reached `lsn`, and return how far it is."""
         raise NoHistoryError("this database keeps no history, so its commits have no LSN")
 
     def set_commit_metadata(self, author: str | None, message: str | None) -> None:
-        """Author and message for the next commit."""
+        """Author and message for the commit of the open write transaction."""
         raise NoHistoryError("this database keeps no history, so commits carry no message")
 
     def close(self) -> None:
@@ -81,24 +95,277 @@ class Session:
         self.kernel.close(True)
 
 
+class _HistorySession(Session):
+    """What sessions on a head and on a moment of the past have in common."""
+
+    def __init__(
+        self, database: Database, branch_id: BranchId, kernel: KernelConnection, options: SessionOptions
+    ) -> None:  # fmt: skip
+        super().__init__(kernel, options)
+        self.database = database
+        self.branch_id = branch_id
+        self._equip()
+
+    def _equip(self) -> None:
+        """Give the kernel connection what belongs to history."""
+        self._views = AttachedViews(
+            self.kernel, lambda branch_id, lsn: self.database.known(branch_id).view(lsn)
+        )
+        register_log_table(self.kernel, self._walk_log, _log_row)
+
+    def _walk_log(
+        self, branch: str | None, first: int | None, last: int | None
+    ) -> Iterator[CommitRecord]:
+        branch_id = self.database.refs().branch(branch).id if branch else self.branch_id
+        history = self.database.sealed(branch_id)
+        return walk_log(history, first=first, last=last)
+
+    @property
+    def branch(self) -> str:  # type: ignore[override]
+        """The present name of the branch this session is on."""
+        found = self.database.refs().branches.get(self.branch_id)
+        if found is None:
+            raise BranchNotFoundError(f"the branch {self.branch_id!r} has been dropped")
+        return found.name
+
+    def resolve(self, moment: Moment) -> ResolvedMoment:
+        """Look a moment up, seen from this session."""
+        return resolve(moment, self.branch_id, self.database)
+
+    def attach_moment(self, moment: Moment) -> str:
+        """The schema name under which the state of a moment can be read by this connection."""
+        resolved = self.resolve(moment)
+        return self._views.schema_of(resolved.branch_id, resolved.lsn)
+
+    def moment_of(self, clause: MomentClause, values: tuple[SqlValue, ...]) -> Moment:
+        """The moment a clause means with these values for its parameters."""
+        inner = None
+        own = values[: len(clause.parameters)]
+        if clause.inner is not None:
+            inner = self.moment_of(clause.inner, values[len(clause.parameters) :])
+        if clause.literal is not None:
+            value = clause.literal
+        elif clause.is_parameter:
+            value = own[0]
+        else:
+            ((value,),) = self.kernel.execute(f"SELECT {clause.value_sql}", own).fetchall()
+        if not isinstance(value, (int, float, str)):
+            if clause.kind in (MomentKind.TIMESTAMP, MomentKind.LSN):
+                return moment_from(value)  # type: ignore[arg-type]
+        return moment_of_clause(clause.kind, value, inner)
+
+    def rewrite_as_of(self, statement: Statement, parameters: Any) -> tuple[str, Any]:
+        query = statement.as_of
+        assert query is not None
+        per_clause, remaining = query.split_parameters(parameters)
+        moments = [
+            self.resolve(self.moment_of(clause, values))
+            for clause, values in zip(query.clauses, per_clause, strict=True)
+        ]
+        schemas = [
+            self._views.schema_of(moment.branch_id, moment.lsn, keep=len(moments))
+            for moment in moments
+        ]
+        return query.render(schemas), remaining
+
+    def run_command(self, statement: Statement, parameters: Any) -> CommandResult:
+        return run_command(self, statement, parameters)
+
+    def use_branch(self, name: str) -> None:
+        """Go on with another branch; everything registered on the old kernel is gone."""
+        raise ReadOnlyMomentError("a connection to the past stays where it is")
+
+
+class HeadSession(_HistorySession):
+    """A connection to the head of a branch."""
+
+    gate_needed = True
+
+    def __init__(self, database: Database, branch_id: BranchId, options: SessionOptions) -> None:
+        self._head = database.use_head(branch_id)
+        try:
+            self._connection = HeadConnection(self._head, options)
+        except BaseException:
+            database.release_head(branch_id)
+            raise
+        self._bind_hot_calls()
+        super().__init__(database, branch_id, self._connection.kernel, options)
+
+    def _bind_hot_calls(self) -> None:
+        self.enter_write = self._connection.enter_write  # type: ignore[method-assign]
+        self.leave_write = self._connection.leave_write  # type: ignore[method-assign]
+        self.begin_read = self._connection.begin_read  # type: ignore[method-assign]
+        self.forget_commit = self._connection.forget_commit  # type: ignore[method-assign]
+
+    @property
+    def durability(self) -> Durability:
+        """What a commit has survived when it returns."""
+        return self._connection.durability
+
+    def set_durability(self, durability: Durability) -> None:
+        """Change the durability of this connection's commits."""
+        self._connection.set_durability(durability)
+
+    def set_timeout(self, seconds: float) -> None:
+        """How long this connection waits for the write lock."""
+        self._connection.timeout_seconds = seconds
+
+    @property
+    def timeout_seconds(self) -> float:
+        """How long this connection waits for the write lock."""
+        return self._connection.timeout_seconds
+
+    def checkpoint(self) -> tuple[int, int, int]:
+        """Capture and checkpoint; what PRAGMA wal_checkpoint answers: busy, frames, copied."""
+        copied_all = self._head.checkpoint()
+        frames = self._head.index.state().frames
+        return (0 if copied_all else 1), frames, (frames if copied_all else 0)
+
+    def check_pragma(self, statement: Statement) -> str | CommandResult | None:
+        return answer_pragma(self, statement)
+
+    @property
+    def lsn(self) -> Lsn:
+        return self._connection.lsn()
+
+    def wait_for(self, lsn: int, timeout_seconds: float | None = None) -> Lsn:
+        limit = self.timeout_seconds if timeout_seconds is None else timeout_seconds
+        deadline = time.monotonic() + limit
+        pause = 0.0001
+        while True:
+            reached = self._head.newest_lsn()
+            if reached >= lsn:
+                self.forget_commit()
+                return reached
+            if time.monotonic() >= deadline:
+                raise WaitTimeoutError(
+                    f"branch {self.branch!r} is at LSN {reached}; LSN {lsn} did not come within "
+                    f"{limit:g} s"
+                )
+            time.sleep(pause)
+            pause = min(pause * 2, _LONGEST_LOOK_SECONDS)
+
+    def set_commit_metadata(self, author: str | None, message: str | None) -> None:
+        self._connection.write_metadata(author, message)
+
+    def use_branch(self, name: str) -> None:
+        if self.kernel.in_transaction:
+            raise UncommittedChangesError(f"a transaction is open; branch {name!r} cannot be used")
+        branch_id = self.database.refs().branch(name).id
+        if branch_id == self.branch_id:
+            return
+        head = self.database.use_head(branch_id)
+        try:
+            options = replace(
+                self.options, durability=self.durability, timeout_seconds=self.timeout_seconds
+            )
+            connection = HeadConnection(head, options)
+        except BaseException:
+            self.database.release_head(branch_id)
+            raise
+        old, old_branch_id = self._connection, self.branch_id
+        self._head, self._connection, self.branch_id = head, connection, branch_id
+        self.kernel = connection.kernel
+        self._bind_hot_calls()
+        self._equip()
+        old.close()
+        self.database.release_head(old_branch_id)
+
+    def close(self) -> None:
+        self._connection.close()
+        self.database.release_head(self.branch_id)
+        self.database.close()
+
+
+class PastSession(_HistorySession):
+    """A read-only connection to a branch as of one LSN."""
+
+    def __init__(
+        self, database: Database, resolved: ResolvedMoment, options: SessionOptions
+    ) -> None:
+        self.as_of = resolved.lsn
+        name = past_vfs().register(database.known(resolved.branch_id).view(resolved.lsn))
+        try:
+            kernel = KernelConnection(
+                view_uri(name),
+                flags=OPEN_READ_ONLY | OPEN_URI,
+                statementcachesize=options.cached_statements,
+            )
+            kernel.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
+        finally:
+            past_vfs().forget(name)
+        super().__init__(database, resolved.branch_id, kernel, replace(options, read_only=True))
+
+    @property
+    def lsn(self) -> Lsn:
+        assert self.as_of is not None
+        return self.as_of
+
+    def wait_for(self, lsn: int, timeout_seconds: float | None = None) -> Lsn:
+        if lsn <= self.lsn:
+            return self.lsn
+        raise WaitTimeoutError(f"this connection reads LSN {self.lsn} for ever", hint="")
+
+    def set_commit_metadata(self, author: str | None, message: str | None) -> None:
+        raise ReadOnlyMomentError("the past cannot be written")
+
+    def close(self) -> None:
+        self.kernel.close(True)
+        self.database.close()
+
+
 def open_session(
     path: str | os.PathLike[str],
     *,
     branch: str | None = None,
-    as_of: Any = None,
+    as_of: AsOf | None = None,
     options: SessionOptions | None = None,
     uri: bool = False,
-    on_progress: Any = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Session:
-    """Open a session on the database at `path`."""
+    """Open a session on the database at `path`; `branch` and `as_of` need history."""
     options = options or SessionOptions()
+    plain = os.fspath(path)
+    if not options.database.history or uri or plain in (":memory:", ""):
+        if branch is not None or as_of is not None:
+            raise NoHistoryError(
+                "branch= and as_of= need a database file with history",
+                hint="give a plain path and history=True",
+            )
+        return _plain_session(plain, options, uri)
+    database = open_database(plain, options.database, on_progress=on_progress)
+    try:
+        branch_id = database.refs().branch(branch or MAIN_BRANCH).id
+        if as_of is None:
+            return HeadSession(database, branch_id, options)
+        return PastSession(database, resolve(moment_from(as_of), branch_id, database), options)
+    except BaseException:
+        database.close()
+        raise
+
+
+def _plain_session(path: str, options: SessionOptions, uri: bool) -> Session:
     flags = OPEN_READ_ONLY if options.read_only else OPEN_READ_WRITE
     if options.database.create and not options.read_only:
         flags |= OPEN_CREATE
     if uri:
         flags |= OPEN_URI
-    kernel = KernelConnection(
-        os.fspath(path), flags=flags, statementcachesize=options.cached_statements
-    )
+    kernel = KernelConnection(path, flags=flags, statementcachesize=options.cached_statements)
     kernel.set_busy_timeout(int(options.timeout_seconds * 1000))
     return Session(kernel, options)
+
+
+def _log_row(record: CommitRecord) -> tuple[SqlValue, ...]:
+    flags = [
+        flag.name.lower() for flag in CommitFlag if flag and flag in record.flags and flag.name
+    ]
+    return (
+        record.lsn,
+        format_time(record.committed_at),
+        record.version_count,
+        record.stored_bytes,
+        record.author,
+        record.message,
+        " ".join(flags),
+        record.page_count,
+    )

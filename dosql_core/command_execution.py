@@ -1,0 +1,213 @@
+"""Carry out DoSQL's own statements for a session; what they mean is in `history`."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dosql_core.errors import NotSupportedError, UncommittedChangesError
+from dosql_core.history.log import walk_log
+from dosql_core.history.moments import Moment, format_time
+from dosql_core.history.restore import restore_branch
+from dosql_core.history.table_restore import restore_table
+from dosql_core.language import commands
+from dosql_core.language.classify import Statement
+from dosql_core.language.moments import MomentKind
+
+if TYPE_CHECKING:
+    from dosql_core.session import HeadSession
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """What one of our own statements answers.
+
+    Shape: `rows` are tuples as long as `columns`; a command without rows has no columns.
+    """
+
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[Any, ...], ...] = ()
+    message: str = ""
+
+
+def run_command(session: Any, statement: Statement, parameters: Any) -> CommandResult:
+    """Carry out one statement of ours."""
+    assert statement.command is not None
+    command, values = commands.bind_command(statement.command, parameters)
+    clause = getattr(command, "moment", None)
+    moment = session.moment_of(clause, values) if clause is not None else None
+    return _RUNNERS[type(command)](session, command, moment)
+
+
+def _create_branch(session: HeadSession, command: Any, moment: Moment | None) -> CommandResult:
+    source = command.source or session.branch
+    if moment is None and session.as_of is not None and command.source is None:
+        moment = Moment(MomentKind.LSN, session.as_of)
+    info = session.database.branches.create(
+        command.name, source, moment, if_not_exists=command.if_not_exists
+    )
+    return CommandResult(message=f"branch {info.name} forked at LSN {info.fork_lsn}")
+
+
+def _drop_branch(session: HeadSession, command: Any, _moment: Moment | None) -> CommandResult:
+    session.database.branches.drop(command.name, force=command.force, if_exists=command.if_exists)
+    return CommandResult(message=f"branch {command.name} dropped")
+
+
+def _rename_branch(session: HeadSession, command: Any, _moment: Moment | None) -> CommandResult:
+    session.database.branches.rename(command.name, command.new_name)
+    return CommandResult(message=f"branch {command.name} is called {command.new_name} now")
+
+
+def _protect_branch(session: HeadSession, command: Any, _moment: Moment | None) -> CommandResult:
+    session.database.branches.protect(command.name, command.is_protected)
+    return CommandResult(message=f"branch {command.name} protected: {command.is_protected}")
+
+
+def _use_branch(session: HeadSession, command: Any, _moment: Moment | None) -> CommandResult:
+    if session.kernel.in_transaction:
+        raise UncommittedChangesError(f"a transaction is open; {command.name!r} cannot be used")
+    if command.if_missing is not commands.IfMissing.REFUSE:
+        may_exist = command.if_missing is commands.IfMissing.CREATE
+        session.database.branches.create(command.name, session.branch, if_not_exists=may_exist)
+    session.use_branch(command.name)
+    return CommandResult(message=f"on branch {command.name}")
+
+
+def _show_branches(session: HeadSession, command: Any, _moment: Moment | None) -> CommandResult:
+    columns = (
+        "name", "parent", "fork_lsn", "lsn", "ahead", "behind", "own_bytes", "protected",
+        "hydrated", "current",
+    )  # fmt: skip
+    rows = tuple(
+        (
+            b.name, b.parent, b.fork_lsn, b.lsn, b.ahead, b.behind, b.own_bytes,
+            int(b.is_protected), int(b.is_hydrated), int(b.id == session.branch_id),
+        )
+        for b in session.database.branches.list()
+        if _is_like(b.name, command.pattern)
+    )  # fmt: skip
+    return CommandResult(columns, rows)
+
+
+def _hydrate_branch(session: HeadSession, command: Any, _moment: Moment | None) -> CommandResult:
+    path = session.database.branches.hydrate(command.name)
+    return CommandResult(("path",), ((path,),), f"branch {command.name} is a stock SQLite file now")
+
+
+def _create_snapshot(session: HeadSession, command: Any, moment: Moment | None) -> CommandResult:
+    if moment is None and session.as_of is not None:
+        moment = Moment(MomentKind.LSN, session.as_of)
+    info = session.database.snapshots.create(
+        command.name, moment, session.branch, if_not_exists=command.if_not_exists
+    )
+    return CommandResult(message=f"snapshot {info.name} is LSN {info.lsn} of {info.branch}")
+
+
+def _drop_snapshot(session: HeadSession, command: Any, _moment: Moment | None) -> CommandResult:
+    session.database.snapshots.drop(command.name, if_exists=command.if_exists)
+    return CommandResult(message=f"snapshot {command.name} dropped")
+
+
+def _show_snapshots(session: HeadSession, command: Any, _moment: Moment | None) -> CommandResult:
+    rows = tuple(
+        (s.name, s.branch, s.lsn, _text(s.committed_at), _text(s.created_at))
+        for s in session.database.snapshots.list()
+        if _is_like(s.name, command.pattern)
+    )
+    return CommandResult(("name", "branch", "lsn", "committed_at", "created_at"), rows)
+
+
+def _show_log(session: HeadSession, command: Any, _moment: Moment | None) -> CommandResult:
+    rows = []
+    for record in walk_log(session.database.sealed(session.branch_id), last=session.as_of):
+        if command.limit is not None and len(rows) >= command.limit:
+            break
+        rows.append(
+            (
+                record.lsn, format_time(record.committed_at), record.version_count,
+                record.stored_bytes, record.author, record.message,
+            )
+        )  # fmt: skip
+    columns = ("lsn", "committed_at", "pages", "bytes", "author", "message")
+    return CommandResult(columns, tuple(rows))
+
+
+def _restore(session: HeadSession, command: Any, moment: Moment | None) -> CommandResult:
+    if session.kernel.in_transaction:
+        raise UncommittedChangesError("RESTORE cannot run inside a transaction")
+    assert moment is not None
+    branch = command.branch or session.branch
+    lsn = restore_branch(session.database, moment, branch)
+    return CommandResult(("lsn",), ((lsn,),), f"branch {branch} restored, as LSN {lsn}")
+
+
+def _restore_table(session: HeadSession, command: Any, moment: Moment | None) -> CommandResult:
+    assert moment is not None
+    count = restore_table(session, command.table, moment, into=command.new_name)
+    return CommandResult(("rows",), ((count,),), f"{command.table}: {count} rows")
+
+
+def _compact(session: HeadSession, _command: Any, _moment: Moment | None) -> CommandResult:
+    totals = session.database.compact()
+    columns = ("bytes_before", "bytes_after", "versions_dropped")
+    return CommandResult(
+        columns, ((totals.bytes_before, totals.bytes_after, totals.versions_dropped),)
+    )
+
+
+def _set_transaction(session: HeadSession, command: Any, _moment: Moment | None) -> CommandResult:
+    """Every level is served by what SQLite gives: serializable writers, snapshot readers."""
+    if command.read_only is not None:
+        if session.as_of is not None and not command.read_only:
+            raise NotSupportedError("a connection to the past is read-only")
+        if session.as_of is None:
+            flag = "ON" if command.read_only else "OFF"
+            session.kernel.execute(f"PRAGMA query_only = {flag}").fetchall()
+    return CommandResult(message="SERIALIZABLE")
+
+
+def _set_commit_author(session: HeadSession, command: Any, _moment: Moment | None) -> CommandResult:
+    session.plan_metadata(author=command.author)
+    return CommandResult()
+
+
+def _set_commit_message(
+    session: HeadSession, command: Any, _moment: Moment | None
+) -> CommandResult:
+    session.plan_metadata(message=command.message)
+    return CommandResult()
+
+
+def _is_like(name: str, pattern: str | None) -> bool:
+    if pattern is None:
+        return True
+    glob = pattern.replace("[", "[[]").replace("*", "[*]").replace("%", "*").replace("_", "?")
+    return fnmatch.fnmatchcase(name.casefold(), glob.casefold())
+
+
+def _text(moment: Any) -> str | None:
+    return None if moment is None else moment.strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+_RUNNERS: dict[type, Callable[[Any, Any, Moment | None], CommandResult]] = {
+    commands.CreateBranch: _create_branch,
+    commands.DropBranch: _drop_branch,
+    commands.RenameBranch: _rename_branch,
+    commands.ProtectBranch: _protect_branch,
+    commands.UseBranch: _use_branch,
+    commands.ShowBranches: _show_branches,
+    commands.HydrateBranch: _hydrate_branch,
+    commands.CreateSnapshot: _create_snapshot,
+    commands.DropSnapshot: _drop_snapshot,
+    commands.ShowSnapshots: _show_snapshots,
+    commands.ShowLog: _show_log,
+    commands.Restore: _restore,
+    commands.RestoreTable: _restore_table,
+    commands.Compact: _compact,
+    commands.SetTransaction: _set_transaction,
+    commands.SetCommitAuthor: _set_commit_author,
+    commands.SetCommitMessage: _set_commit_message,
+}

@@ -1,0 +1,415 @@
+"""One database in this process: composes heads, histories and refs; `open_database` returns it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from dosql_core.errors import (
+    BranchInUseError,
+    CannotOpenError,
+    CorruptStoreError,
+    DatabaseNotFoundError,
+    MissingSegmentError,
+)
+from dosql_core.history.branching import Branches
+from dosql_core.history.inspection import DatabaseInfo, inspect
+from dosql_core.history.log import LoggedCommit, log_of
+from dosql_core.history.moments import AsOf, moment_from
+from dosql_core.history.refs import BranchRef, Refs, RefsContent
+from dosql_core.history.restore import rebuild_head, restore_branch
+from dosql_core.history.retention import CompactionTotals, compact_branches
+from dosql_core.history.settling import wait_until_settled
+from dosql_core.history.snapshots import Snapshots
+from dosql_core.history.time_travel import ResolvedMoment, resolve
+from dosql_core.history.verification import Finding, verify_database
+from dosql_core.identifiers import MAIN_BRANCH, MAIN_BRANCH_ID, BranchId, Lsn, Microseconds
+from dosql_core.kernel.head import Head, HeadPlace
+from dosql_core.options import DatabaseOptions, Retention
+from dosql_core.storage.branch_history import BranchHistory
+from dosql_core.storage.checked_document import read_document, write_document
+from dosql_core.storage.database_export import write_database
+from dosql_core.storage.page_history import PageHistory
+
+Progress = Callable[[int, int], None]
+FORMAT_VERSION = 1
+_IDENTITY_KIND = "dosql database"
+_IDENTITY_NAME = "dosql.json"
+
+_registry: dict[str, Database] = {}
+_registry_lock = threading.RLock()
+
+
+def directory_of(path: str) -> str:
+    """Where the history of the database file at `path` lives."""
+    return path + "-dosql"
+
+
+def open_database(
+    path: str | os.PathLike[str],
+    options: DatabaseOptions | None = None,
+    *,
+    on_progress: Progress | None = None,
+) -> Database:
+    """Open a database: a new file, a DoSQL database, or an existing SQLite file, adopted in place.
+
+    All openings of one file in a process share one Database; each has to be closed.
+    `on_progress(done, total)` is called with pages while a large file is adopted.
+    """
+    real_path = os.path.realpath(os.fspath(path))
+    with _registry_lock:
+        database = _registry.get(real_path)
+        if database is None:
+            database = Database(real_path, options or DatabaseOptions(), on_progress)
+            _registry[real_path] = database
+        database._users += 1
+        return database
+
+
+class Database:
+    """A database file and its past, as this process has it open."""
+
+    def __init__(self, path: str, options: DatabaseOptions, on_progress: Progress | None) -> None:
+        self.path = path
+        self.directory = directory_of(path)
+        self.options = options
+        self._users = 0
+        self._heads: dict[BranchId, Head] = {}
+        self._head_users: dict[BranchId, int] = {}
+        self._histories: dict[BranchId, PageHistory] = {}
+        self._lock = threading.RLock()
+        is_new_directory = not os.path.isdir(self.directory)
+        self._refuse_impossible_path(is_new_directory)
+        os.makedirs(self.directory, exist_ok=True)
+        try:
+            self.database_id = self._read_or_make_identity()
+            self._refs = Refs(self.directory)
+            with self._opened_head(MAIN_BRANCH_ID, on_progress):
+                pass
+        except BaseException:
+            self._close_heads()
+            if is_new_directory:
+                shutil.rmtree(self.directory, ignore_errors=True)
+            raise
+        self.branches = Branches(self)
+        self.snapshots = Snapshots(self)
+        if options.retention is not None and options.retention != self.retention:
+            self.set_retention(options.retention)
+
+    # -- opening -----------------------------------------------------------------------------------
+
+    def _refuse_impossible_path(self, is_new_directory: bool) -> None:
+        if os.path.isdir(self.path):
+            raise CannotOpenError(f"{self.path} is a directory; expected a database file")
+        if os.path.exists(self.path):
+            return
+        if not is_new_directory and os.path.exists(os.path.join(self.directory, "refs.json")):
+            raise CannotOpenError(
+                f"{self.path} is gone, but its history is still in {self.directory}",
+                hint="put the file back, run `dosql restore --rebuild-head` to make it from "
+                "history, or remove the directory to begin anew",
+            )
+        if not self.options.create:
+            raise DatabaseNotFoundError(
+                f"there is no database at {self.path}",
+                hint="check the path; create=True makes a new one",
+            )
+        parent = os.path.dirname(self.path)
+        if not os.path.isdir(parent):
+            raise CannotOpenError(
+                f"unable to open database file: there is no directory {parent}",
+                hint="make the directory first",
+            )
+
+    def _read_or_make_identity(self) -> str:
+        path = os.path.join(self.directory, _IDENTITY_NAME)
+        with _exclusive(os.path.join(self.directory, "identity.lock")):
+            if not os.path.exists(path):
+                if os.path.exists(os.path.join(self.directory, "refs.json")):
+                    raise MissingSegmentError(f"{path} is missing, though there is a history")
+                Refs.create(self.directory)
+                identity = {"database_id": uuid.uuid4().hex}
+                write_document(path, _IDENTITY_KIND, FORMAT_VERSION, identity)
+            identity = read_document(path, _IDENTITY_KIND, FORMAT_VERSION)
+        try:
+            return str(identity["database_id"])
+        except KeyError:
+            raise CorruptStoreError(f"{path} names no database_id") from None
+
+    # -- heads and histories -----------------------------------------------------------------------
+
+    def branch_directory(self, branch_id: BranchId) -> str:
+        """Where a branch lives."""
+        return os.path.join(self.directory, "branches", branch_id)
+
+    def _place(self, branch: BranchRef) -> HeadPlace:
+        directory = self.branch_directory(branch.id)
+        if branch.parent_id is None:
+            return HeadPlace(branch.id, self.path, directory)
+        name = "head.cow" if branch.is_overlay else "head.db"
+        return HeadPlace(
+            branch.id,
+            os.path.join(directory, name),
+            directory,
+            self.known(branch.parent_id),
+            branch.fork_lsn,
+            branch.is_overlay,
+        )
+
+    def use_head(self, branch_id: BranchId, on_progress: Progress | None = None) -> Head:
+        """The head of a branch, opened if need be; give it back with `release_head`."""
+        with self._lock:
+            head = self._heads.get(branch_id)
+            if head is None:
+                place = self._place(self.refs().branches[branch_id])
+                head = Head(
+                    place,
+                    create=branch_id == MAIN_BRANCH_ID,
+                    capture_bytes=self.options.wal_capture_bytes,
+                    on_progress=on_progress,
+                    on_cycle=lambda: self._keep_history_small(branch_id),
+                )
+                self._heads[branch_id] = head
+                self._histories[branch_id] = head.history
+            self._head_users[branch_id] = self._head_users.get(branch_id, 0) + 1
+            return head
+
+    def release_head(self, branch_id: BranchId) -> None:
+        """Give a head back; forks nobody uses are closed, main stays until the database closes."""
+        with self._lock:
+            self._head_users[branch_id] -= 1
+            if self._head_users[branch_id] == 0 and branch_id != MAIN_BRANCH_ID:
+                self._close_head(branch_id)
+
+    def _close_head(self, branch_id: BranchId) -> None:
+        head = self._heads.pop(branch_id)
+        self._histories.pop(branch_id, None)
+        head.close()
+
+    @contextlib.contextmanager
+    def _opened_head(
+        self, branch_id: BranchId, on_progress: Progress | None = None
+    ) -> Iterator[Head]:
+        head = self.use_head(branch_id, on_progress)
+        try:
+            yield head
+        finally:
+            self.release_head(branch_id)
+
+    opened_head = _opened_head
+
+    @contextlib.contextmanager
+    def unused_head(self, branch_id: BranchId, name: str) -> Iterator[None]:
+        """Hold a branch that nobody has open, here or in another process.
+
+        Errors: BranchInUseError.
+        """
+        with self._lock:
+            if self._head_users.get(branch_id, 0):
+                raise BranchInUseError(
+                    f"branch {name!r} is open in {self._head_users[branch_id]} places here",
+                    hint="close its connections first",
+                )
+            with _exclusive(
+                os.path.join(self.branch_directory(branch_id), "in_use.lock"),
+                refusal=f"branch {name!r} is open in another process",
+            ):
+                yield
+
+    def refs(self) -> RefsContent:
+        """The present refs."""
+        return self._refs.content
+
+    def updated_refs(self) -> contextlib.AbstractContextManager[RefsContent]:
+        """Change the refs within a `with` block."""
+        return self._refs.update()
+
+    def known(self, branch_id: BranchId) -> PageHistory:
+        """History of a branch as it was sealed last."""
+        with self._lock:
+            history = self._histories.get(branch_id)
+            if history is None:
+                branch = self.refs().branches[branch_id]
+                parent = None if branch.parent_id is None else self.known(branch.parent_id)
+                own = BranchHistory.open(os.path.join(self.branch_directory(branch_id), "history"))
+                history = self._histories[branch_id] = PageHistory(own, parent)
+        history.refresh()
+        return history
+
+    def sealed(self, branch_id: BranchId, *, settled: bool = False) -> PageHistory:
+        """History of a branch with every commit made so far sealed in it."""
+        with self._opened_head(branch_id) as head:
+            if settled:
+                wait_until_settled(head)
+            head.capture_now()
+            return head.history
+
+    def forget_history(self, branch_id: BranchId) -> None:
+        """Do not serve that branch's history from memory any more."""
+        with self._lock:
+            self._histories.pop(branch_id, None)
+
+    def compaction_stopped(self) -> contextlib.AbstractContextManager[None]:
+        """Nothing is dropped from history within the block, by no process."""
+        return _exclusive(os.path.join(self.directory, "compaction.lock"))
+
+    # -- what users do -----------------------------------------------------------------------------
+
+    def resolve(self, moment: AsOf, branch: str = MAIN_BRANCH) -> ResolvedMoment:
+        """Look a moment up, on `branch` unless it names one."""
+        return resolve(moment_from(moment), self.refs().branch(branch).id, self)
+
+    def lsn(self, branch: str = MAIN_BRANCH) -> Lsn:
+        """The LSN of the last commit of a branch."""
+        with self._opened_head(self.refs().branch(branch).id) as head:
+            return head.newest_lsn()
+
+    def log(
+        self,
+        branch: str = MAIN_BRANCH,
+        *,
+        limit: int | None = None,
+        first: int | None = None,
+        last: int | None = None,
+    ) -> list[LoggedCommit]:
+        """Commits of a branch, newest first, those before its fork included."""
+        branch_id = self.refs().branch(branch).id
+        return log_of(self.sealed(branch_id), limit=limit, first=first, last=last)
+
+    def restore(
+        self,
+        moment: AsOf,
+        branch: str = MAIN_BRANCH,
+        *,
+        author: str | None = None,
+        message: str | None = None,
+    ) -> Lsn:
+        """Put a whole branch back to a moment, as a new commit; returns that commit's LSN."""
+        return restore_branch(self, moment, branch, author=author, message=message)
+
+    def restore_table(self, table: str, moment: AsOf, branch: str = MAIN_BRANCH, *, into: str | None = None) -> int:  # fmt: skip
+        """Put one table back to a moment, in one commit; returns its number of rows."""
+        from dosql_core.history.table_restore import restore_table
+        from dosql_core.session import open_session
+
+        session = open_session(self.path, branch=branch)
+        try:
+            return restore_table(session, table, moment, into=into)
+        finally:
+            session.close()
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        moment: AsOf | None = None,
+        branch: str = MAIN_BRANCH,
+        progress: Progress | None = None,
+    ) -> ResolvedMoment:
+        """Write a branch as of a moment (or now) into a new, stock SQLite file."""
+        branch_id = self.refs().branch(branch).id
+        if moment is None:
+            resolved = ResolvedMoment(branch_id, self.sealed(branch_id).newest_lsn)
+        else:
+            resolved = self.resolve(moment, branch)
+        view = self.known(resolved.branch_id).view(resolved.lsn)
+        try:
+            write_database(view, os.fspath(path), progress)
+        finally:
+            view.close()
+        return resolved
+
+    @property
+    def retention(self) -> Retention:
+        """How much of the past is kept."""
+        return self.refs().retention
+
+    def set_retention(self, retention: Retention) -> None:
+        """Keep this much of the past from the next compaction on."""
+        with self._refs.update() as refs:
+            refs.retention = retention
+
+    def compact(self, progress: Progress | None = None) -> CompactionTotals:
+        """Drop what retention no longer keeps, merge segments, and recycle the WALs."""
+        for branch_id in list(self.refs().branches):
+            with self._opened_head(branch_id) as head:
+                head.checkpoint()
+        return compact_branches(self, list(self.refs().branches), progress)
+
+    def _keep_history_small(self, branch_id: BranchId) -> None:
+        """After a cycle of the keeper: merge segments and follow retention, in the background."""
+        compact_branches(self, [branch_id], None, only_when_due=True)
+
+    def verify(self, progress: Progress | None = None, *, deep: bool = True) -> list[Finding]:
+        """Check everything; an empty list says that nothing is wrong."""
+        return verify_database(self, progress, deep=deep)
+
+    def info(self) -> DatabaseInfo:
+        """Sizes, counts and settings, for people and programs."""
+        return inspect(self)
+
+    def detach(self) -> None:
+        """Leave the plain SQLite file and remove everything else; history is gone.
+
+        Errors: BranchInUseError when the database is open elsewhere, here or in another process.
+        """
+        with _registry_lock:
+            if self._users > 1 or any(self._head_users.values()):
+                raise BranchInUseError(
+                    f"{self.path} is open in other places of this process",
+                    hint="close every connection first",
+                )
+            self.close()
+            with contextlib.ExitStack() as held:
+                for branch in os.listdir(os.path.join(self.directory, "branches")):
+                    lock = os.path.join(self.directory, "branches", branch, "in_use.lock")
+                    refusal = f"branch {branch!r} is open in another process"
+                    held.enter_context(_exclusive(lock, refusal=refusal))
+                shutil.rmtree(self.directory)
+
+    # -- closing -----------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Let go; the last to do so captures, checkpoints and closes the file."""
+        with _registry_lock:
+            self._users -= 1
+            if self._users > 0:
+                return
+            if _registry.get(self.path) is self:
+                del _registry[self.path]
+            self._close_heads()
+
+    def _close_heads(self) -> None:
+        with self._lock, contextlib.ExitStack() as closing:
+            for branch_id in list(self._heads):
+                closing.callback(self._close_head, branch_id)
+            self._histories.clear()
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+
+@contextlib.contextmanager
+def _exclusive(path: str, *, refusal: str | None = None) -> Iterator[None]:
+    """Hold a lock file: wait for it, or with `refusal` give up at once."""
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if refusal else 0))
+        except BlockingIOError:
+            raise BranchInUseError(str(refusal), hint="close it there first") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+__all__ = ["Database", "open_database", "rebuild_head"]

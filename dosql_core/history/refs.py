@@ -1,0 +1,214 @@
+"""The names a database knows: branches, snapshots, retention; one checked document, `refs.json`."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from dosql_core.errors import (
+    BranchExistsError,
+    BranchNotFoundError,
+    CorruptStoreError,
+    InvalidBranchNameError,
+    SnapshotNotFoundError,
+)
+from dosql_core.identifiers import (
+    MAIN_BRANCH,
+    MAIN_BRANCH_ID,
+    BranchId,
+    BranchName,
+    Lsn,
+    Microseconds,
+)
+from dosql_core.options import Retention
+from dosql_core.storage.checked_document import read_document, write_document
+
+FORMAT_VERSION = 1
+_KIND = "refs"
+_NAME_LENGTH_MAX = 255
+
+
+@dataclass(frozen=True, slots=True)
+class BranchRef:
+    """One branch. Shape: `parent_id` is None for main, which has no parent and no fork LSN."""
+
+    id: BranchId
+    name: BranchName
+    parent_id: BranchId | None
+    fork_lsn: Lsn
+    created_at: Microseconds
+    is_protected: bool = False
+    is_overlay: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRef:
+    """A named moment."""
+
+    name: str
+    branch_id: BranchId
+    lsn: Lsn
+    created_at: Microseconds
+
+
+@dataclass(slots=True)
+class RefsContent:
+    """What refs.json says, to be changed inside `Refs.update` only."""
+
+    branches: dict[BranchId, BranchRef] = field(default_factory=dict)
+    snapshots: dict[str, SnapshotRef] = field(default_factory=dict)
+    retention: Retention = field(default_factory=Retention)
+
+    def branch(self, name: str) -> BranchRef:
+        """The branch of that name.
+
+        Errors: BranchNotFoundError naming those there are.
+        """
+        for branch in self.branches.values():
+            if branch.name == name:
+                return branch
+        known = ", ".join(sorted(branch.name for branch in self.branches.values()))
+        raise BranchNotFoundError(
+            f"there is no branch {name!r}", hint=f"branches of this database: {known}"
+        )
+
+    def snapshot(self, name: str) -> SnapshotRef:
+        """The snapshot of that name.
+
+        Errors: SnapshotNotFoundError naming those there are.
+        """
+        found = self.snapshots.get(name)
+        if found is None:
+            known = ", ".join(sorted(self.snapshots)) or "none yet"
+            raise SnapshotNotFoundError(
+                f"there is no snapshot {name!r}", hint=f"snapshots of this database: {known}"
+            )
+        return found
+
+    def children(self, branch_id: BranchId) -> list[BranchRef]:
+        """The branches forked directly from a branch."""
+        return [branch for branch in self.branches.values() if branch.parent_id == branch_id]
+
+    def add_branch(self, branch: BranchRef) -> None:
+        """Enter a new branch.
+
+        Errors: BranchExistsError.
+        """
+        self.refuse_taken_name(branch.name)
+        self.branches[branch.id] = branch
+
+    def refuse_taken_name(self, name: str) -> None:
+        """Errors: BranchExistsError when a branch has the name, in any case of its letters."""
+        for branch in self.branches.values():
+            if branch.name.casefold() == name.casefold():
+                raise BranchExistsError(f"a branch {branch.name!r} exists already")
+
+    def new_branch_id(self, name: str) -> BranchId:
+        """A directory name no branch of this database has had: readable, then a number."""
+        slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "branch"
+        return BranchId(f"{slug}-{time.time_ns() // 1000:x}")
+
+    def replace_branch(self, branch_id: BranchId, **changes: Any) -> None:
+        """Change fields of one branch."""
+        self.branches[branch_id] = replace(self.branches[branch_id], **changes)
+
+
+class Refs:
+    """The refs of one database, read afresh when another process changed them."""
+
+    def __init__(self, directory: str) -> None:
+        self._path = os.path.join(directory, "refs.json")
+        self._lock_path = os.path.join(directory, "refs.lock")
+        self._read_at: tuple[int, int, int] | None = None
+        self._content = RefsContent()
+
+    @staticmethod
+    def create(directory: str) -> Refs:
+        """Write the refs of a new database, which has one branch: main."""
+        refs = Refs(directory)
+        now = Microseconds(time.time_ns() // 1000)
+        main = BranchRef(MAIN_BRANCH_ID, MAIN_BRANCH, None, Lsn(0), now, is_protected=True)
+        write_document(
+            refs._path, _KIND, FORMAT_VERSION, _to_json(RefsContent({MAIN_BRANCH_ID: main}))
+        )
+        return refs
+
+    @property
+    def content(self) -> RefsContent:
+        """The present refs; do not change them."""
+        try:
+            found = os.stat(self._path)
+        except FileNotFoundError:
+            raise CorruptStoreError(f"{self._path} is missing") from None
+        signature = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if signature != self._read_at:
+            self._content = _from_json(read_document(self._path, _KIND, FORMAT_VERSION), self._path)
+            self._read_at = signature
+        return self._content
+
+    @contextlib.contextmanager
+    def update(self) -> Iterator[RefsContent]:
+        """Change the refs: nobody else does meanwhile, and all of it or nothing is written."""
+        descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self._read_at = None
+            content = self.content
+            working = RefsContent(
+                dict(content.branches), dict(content.snapshots), content.retention
+            )
+            yield working
+            write_document(self._path, _KIND, FORMAT_VERSION, _to_json(working))
+            self._read_at = None
+        finally:
+            os.close(descriptor)
+
+
+def check_branch_name(name: str) -> BranchName:
+    """The name, when it follows the rules.
+
+    Errors: InvalidBranchNameError saying which rule it breaks.
+    """
+    if not isinstance(name, str) or not name:
+        raise InvalidBranchNameError(f"{name!r} is not a name for a branch: it is empty")
+    broken = None
+    if len(name) > _NAME_LENGTH_MAX:
+        broken = f"it has {len(name)} characters"
+    elif ".." in name:
+        broken = "it contains '..'"
+    elif name.endswith(".lock"):
+        broken = "it ends in '.lock'"
+    elif name[0] in "._" or name.startswith("refs/"):
+        broken = f"it begins with {'refs/' if name.startswith('refs/') else name[0]!r}"
+    elif name != name.strip() or any(not character.isprintable() for character in name):
+        broken = "it has blanks at an end or control characters"
+    elif "@" in name or ":" in name:
+        broken = "it contains '@' or ':', which moments use"
+    if broken:
+        raise InvalidBranchNameError(f"{name[:60]!r} is not a name for a branch: {broken}")
+    return BranchName(name)
+
+
+def _to_json(content: RefsContent) -> dict[str, Any]:
+    return {
+        "branches": [asdict(branch) for branch in content.branches.values()],
+        "snapshots": [asdict(snapshot) for snapshot in content.snapshots.values()],
+        "retention": asdict(content.retention),
+    }
+
+
+def _from_json(stored: dict[str, Any], path: str) -> RefsContent:
+    try:
+        return RefsContent(
+            {BranchId(row["id"]): BranchRef(**row) for row in stored["branches"]},
+            {row["name"]: SnapshotRef(**row) for row in stored["snapshots"]},
+            Retention(**stored["retention"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise CorruptStoreError(f"{path} does not hold what refs hold: {error}") from error

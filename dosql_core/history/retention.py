@@ -1,0 +1,101 @@
+"""How much of the past is kept: from a policy to an LSN, and compaction that follows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dosql_core.errors import RetentionPolicyError
+from dosql_core.history.branching import BranchedDatabase
+from dosql_core.history.moments import now
+from dosql_core.history.pins import pinned_lsns
+from dosql_core.identifiers import BranchId, Lsn, Microseconds
+from dosql_core.options import Retention
+from dosql_core.storage.compaction import compact, merge_small
+from dosql_core.storage.page_history import PageHistory
+
+Progress = Callable[[int, int], None]
+_WORTH_DROPPING_SHARE = 0.1
+
+
+@dataclass(slots=True)
+class CompactionTotals:
+    """What a compaction did, over all branches asked for."""
+
+    bytes_before: int = 0
+    bytes_after: int = 0
+    versions_dropped: int = 0
+    segments_before: int = 0
+    segments_after: int = 0
+
+
+def check_policy(retention: Retention) -> Retention:
+    """The policy, when it can be followed. Errors: RetentionPolicyError."""
+    for name in ("age_seconds", "commits_max", "history_bytes_max"):
+        value = getattr(retention, name)
+        if value is not None and value < 0:
+            raise RetentionPolicyError(f"{name} is {value}; expected 0 or more, or None")
+    return retention
+
+
+def oldest_lsn_to_keep(history: PageHistory, retention: Retention, at: Microseconds) -> Lsn:
+    """The oldest LSN of the branch itself that the policy keeps; the newest is always kept."""
+    newest = history.newest_lsn
+    keep = Lsn(0)
+    if retention.commits_max is not None:
+        keep = Lsn(max(keep, newest - retention.commits_max))
+    if retention.age_seconds is not None:
+        horizon = Microseconds(at - round(retention.age_seconds * 1_000_000))
+        # the commit that was current at the horizon is still needed to show that moment
+        keep = Lsn(max(keep, history.newest_at(horizon) or 0))
+    if retention.history_bytes_max is not None:
+        keep = Lsn(max(keep, _oldest_within(history, retention.history_bytes_max)))
+    return min(keep, newest)
+
+
+def _oldest_within(history: PageHistory, bytes_max: int) -> Lsn:
+    kept = 0
+    for record in history.commits_backwards(history.newest_lsn):
+        kept += record.stored_bytes
+        if kept > bytes_max:
+            return record.lsn
+    return Lsn(0)
+
+
+def compact_branches(
+    database: BranchedDatabase,
+    branch_ids: list[BranchId],
+    progress: Progress | None,
+    *,
+    only_when_due: bool = False,
+) -> CompactionTotals:
+    """Follow retention on some branches and merge their segments.
+
+    `only_when_due` leaves it at merging small segments until a tenth of the commits may go.
+    """
+    totals = CompactionTotals()
+    with database.compaction_stopped():
+        retention = database.refs().retention
+        for branch_id in branch_ids:
+            with database.opened_head(branch_id) as head, head.capture:
+                history = head.history
+                history.refresh()
+                keep = oldest_lsn_to_keep(history, retention, now())
+                own = head.own_history
+                may_go = keep - own.oldest_lsn
+                worth = may_go > _WORTH_DROPPING_SHARE * max(own.newest_lsn - own.oldest_lsn, 10)
+                if only_when_due and not worth:
+                    merge_small(own)
+                    continue
+                report = compact(
+                    own,
+                    keep_from=max(keep, own.oldest_lsn),
+                    pins=pinned_lsns(database.refs(), branch_id),
+                    progress=progress,
+                )
+                totals.bytes_before += report.bytes_before
+                totals.bytes_after += report.bytes_after
+                totals.versions_dropped += report.versions_dropped
+                totals.segments_before += report.segments_before
+                totals.segments_after += report.segments_after
+    return totals

@@ -1,0 +1,127 @@
+"""Put one table back to a moment, inside an ordinary transaction of a session."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from dosql_core.errors import ProgrammingError, UncommittedChangesError
+from dosql_core.history.moments import AsOf, moment_from
+
+
+class RestoringSession(Protocol):
+    """What putting a table back needs of a session."""
+
+    kernel: Any
+
+    def attach_moment(self, moment: Any) -> str:
+        """The schema name under which the state of a moment can be read."""
+
+    def enter_write(self) -> None:
+        """Wait for this writer's turn."""
+
+    def leave_write(self) -> None:
+        """Give it up."""
+
+
+def restore_table(
+    session: RestoringSession, table: str, moment: AsOf, *, into: str | None = None
+) -> int:
+    """Make `table` what it was at `moment`, or a new table `into` a copy of it; returns its rows.
+
+    Where the table looks as it did then, its rows are replaced in place and foreign keys are
+    checked at the commit; triggers do not fire. A table dropped or altered since is made again
+    with its indexes and triggers.
+    Errors: ProgrammingError when there was no such table; those of looking the moment up.
+    """
+    kernel = session.kernel
+    if kernel.in_transaction:
+        raise UncommittedChangesError("RESTORE TABLE cannot run inside a transaction")
+    past = _quoted(session.attach_moment(moment_from(moment)))
+    objects = _rows(
+        kernel,
+        f"SELECT type, name, sql FROM {past}.sqlite_schema "
+        "WHERE tbl_name = ? COLLATE NOCASE AND sql IS NOT NULL ORDER BY type <> 'table'",
+        (table,),
+    )
+    if not objects or objects[0][0] != "table":
+        raise ProgrammingError(
+            f"there was no table {table!r} at that moment", code="STMT_TABLE_NOT_FOUND"
+        )
+    name, created_by = objects[0][1], objects[0][2]
+    session.enter_write()
+    triggers_before = kernel.config(_ENABLE_TRIGGER, -1)
+    kernel.config(_ENABLE_TRIGGER, 0)
+    try:
+        _rows(kernel, "BEGIN IMMEDIATE")
+        try:
+            _rows(kernel, "PRAGMA defer_foreign_keys = ON")
+            if into is not None:
+                target = into
+                _refuse_existing(kernel, into)
+                _rows(kernel, _renamed(created_by, into))
+            else:
+                target = name
+                present = _rows(
+                    kernel,
+                    "SELECT sql FROM main.sqlite_schema WHERE type='table' AND name=?",
+                    (name,),
+                )
+                if present and present[0][0] == created_by:
+                    _rows(kernel, f"DELETE FROM main.{_quoted(name)}")
+                    objects = []
+                else:
+                    if present:
+                        _rows(kernel, f"DROP TABLE main.{_quoted(name)}")
+                    _rows(kernel, created_by)
+            columns = ", ".join(
+                _quoted(column[1])
+                for column in _rows(kernel, f"PRAGMA main.table_xinfo({_quoted(target)})")
+                if column[6] == 0  # neither hidden nor generated
+            )
+            _rows(
+                kernel,
+                f"INSERT INTO main.{_quoted(target)} ({columns}) "
+                f"SELECT {columns} FROM {past}.{_quoted(name)}",
+            )
+            if into is None:
+                for _type, _name, sql in objects[1:]:
+                    _rows(kernel, sql)
+            (count,) = _rows(kernel, f"SELECT count(*) FROM main.{_quoted(target)}")[0]
+            _rows(kernel, "COMMIT")
+        except BaseException:
+            if kernel.in_transaction:
+                _rows(kernel, "ROLLBACK")
+            raise
+    finally:
+        kernel.config(_ENABLE_TRIGGER, triggers_before)
+        session.leave_write()
+    return int(count)
+
+
+_ENABLE_TRIGGER = 1003  # SQLITE_DBCONFIG_ENABLE_TRIGGER
+
+
+def _rows(kernel: Any, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    return kernel.execute(sql, parameters).fetchall()  # type: ignore[no-any-return]
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _refuse_existing(kernel: Any, name: str) -> None:
+    if _rows(kernel, "SELECT 1 FROM main.sqlite_schema WHERE name = ? COLLATE NOCASE", (name,)):
+        raise ProgrammingError(f"a table or view {name!r} exists already")
+
+
+def _renamed(created_by: str, name: str) -> str:
+    """The CREATE TABLE statement with another name.
+
+    sqlite_schema normalises the beginning of the statement, so the name is what stands between
+    the keywords and the parenthesis, USING or AS.
+    """
+    from dosql_core.language.tokens import TokenKind, tokenize
+
+    words = [token for token in tokenize(created_by) if token.kind is not TokenKind.BLANK]
+    at = next(i for i, token in enumerate(words) if token.text.upper() == "TABLE") + 1
+    return created_by[: words[at].start] + _quoted(name) + created_by[words[at].end :]

@@ -1,0 +1,245 @@
+"""Copy committed frames of a head's WAL into its history, whole commits at a time.
+
+The caller sees to it that nobody can recycle the frames meanwhile (an open read transaction or the
+write lock). Capture takes no SQLite lock of its own, so a statement that asks for the past inside
+its own write transaction can use it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import apsw
+
+from dosql_core.errors import CorruptStoreError
+from dosql_core.identifiers import Lsn, Microseconds, PageNumber
+from dosql_core.kernel.commit_times import CommitTimes, time_key
+from dosql_core.kernel.group_commit import GroupCommit
+from dosql_core.kernel.wal_index import WalIndex, WalState
+from dosql_core.kernel.wal_position import CapturedPosition, LsnClock, first_uncaptured_frame
+from dosql_core.storage.branch_history import BranchHistory
+from dosql_core.storage.page_history import PageHistory, PageView
+from dosql_core.storage.segment_format import CommitFlag, NewCommit
+from dosql_core.storage.wal_frames import commits_of, read_frames, read_page
+
+SEAL_BYTES_MAX = 32 * 1024 * 1024
+COMMIT_METADATA_TABLE = "_dosql_commits"
+_METADATA_SQL = (
+    f'SELECT committed_at, author, message FROM main."{COMMIT_METADATA_TABLE}" '
+    "WHERE committed_at > ?"
+)
+
+
+class Capture:
+    """Captures one head; one thread of one process at a time, by a lock and a file lock."""
+
+    def __init__(
+        self,
+        history: BranchHistory,
+        pages: PageHistory,
+        *,
+        lock_path: str,
+        index: WalIndex,
+        clock: LsnClock,
+        times: CommitTimes,
+        sync_wal: GroupCommit,
+    ) -> None:
+        self._history = history
+        self._index = index
+        self._clock = clock
+        self._times = times
+        self._sync_wal = sync_wal
+        self._pages = pages
+        self._lock = threading.RLock()
+        self._lock_descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._depth = 0
+        self._parent_view: PageView | None = None
+        self._descriptions: dict[Microseconds, tuple[CommitFlag, str | None, str | None]] = {}
+
+    def describe(
+        self, at: Microseconds, flags: CommitFlag, author: str | None, message: str | None
+    ) -> None:
+        """What to say of the commit noted at that time, once it is captured by this process."""
+        self._descriptions[at] = (flags, author, message)
+
+    def position(self) -> tuple[CapturedPosition, Lsn]:
+        """Where history ends now, other processes' captures included."""
+        self._history.refresh()
+        return CapturedPosition.from_json(self._history.captured), self._history.newest_lsn
+
+    def __enter__(self) -> Capture:
+        self._lock.acquire()
+        if self._depth == 0:
+            fcntl.flock(self._lock_descriptor, fcntl.LOCK_EX)
+        self._depth += 1
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            fcntl.flock(self._lock_descriptor, fcntl.LOCK_UN)
+        self._lock.release()
+
+    def capture(self, connection: apsw.Connection, state: WalState) -> CapturedPosition:
+        """Seal every commit up to `state`, which `connection` reads or may write at.
+
+        Errors: GapFound when the WAL does not continue where history ends; CorruptStoreError when
+                its frames are damaged. Nothing is sealed then.
+        """
+        with self:
+            captured, newest = self.position()
+            page_size = self._history.page_size
+            descriptor = self._clock.descriptor() if state.frames else -1
+            first = first_uncaptured_frame(captured, state, descriptor, page_size)
+            if first > state.frames:
+                return captured
+            self._sync_wal.wait()  # history never gets ahead of the disk
+            run = read_frames(descriptor, first, state.frames, page_size, state.salts)
+            if run.last_checksum != state.checksum:
+                raise CorruptStoreError(
+                    f"the checksum of WAL frame {state.frames} is not the one the WAL index has"
+                )
+            commits = list(commits_of(run))
+            starts = [begins for begins, _size, _frames in commits]
+            known, ring = self._known_times(captured, state, starts)
+            metadata = _commit_metadata(connection, self._last_time(newest))
+            done = 0
+            while done < len(commits):
+                batch = _some_commits(commits, done, SEAL_BYTES_MAX // page_size)
+                records = []
+                for number in range(done, done + batch):
+                    at, flags = known[number]
+                    author, message = metadata.get(at, (None, None))
+                    if at in self._descriptions:
+                        more, author, message = self._descriptions.pop(at)
+                        flags |= more
+                    records.append(
+                        NewCommit(
+                            lsn=Lsn(newest + number + 1),
+                            committed_at=at,
+                            page_count=commits[number][1],
+                            flags=flags,
+                            author=author,
+                            message=message,
+                        )
+                    )
+                done += batch
+                last_frame = starts[done] - 1 if done < len(commits) else state.frames
+                captured = CapturedPosition(
+                    salts=state.salts,
+                    frame=last_frame,
+                    checksum=run.checksum_of(last_frame, descriptor, page_size),
+                    is_complete=False,
+                    ring=ring if done == len(commits) else captured.ring,
+                    checkpointed=captured.checkpointed,
+                )
+                self._history.seal(
+                    records,
+                    self._versions(commits[done - batch : done], records, state),
+                    captured=captured.to_json(),
+                    predecessor=self._predecessor,
+                )
+            return captured
+
+    def record_position(self, position: CapturedPosition) -> None:
+        """Persist a position whose commits are all sealed already."""
+        with self:
+            self._history.seal([], (), captured=position.to_json(), predecessor=None)
+
+    def _versions(
+        self,
+        commits: list[tuple[int, int, dict[PageNumber, int]]],
+        records: list[NewCommit],
+        state: WalState,
+    ) -> Iterator[tuple[PageNumber, Lsn, bytes]]:
+        """The page versions of some commits, by page and then LSN, so that a writer can stream."""
+        places = sorted(
+            (page, record.lsn, frame)
+            for (_begins, size, frames), record in zip(commits, records, strict=True)
+            for page, frame in frames.items()
+            if page <= size
+        )
+        descriptor, page_size = self._clock.descriptor(), self._history.page_size
+        for page, lsn, frame in places:
+            yield page, lsn, read_page(descriptor, frame, page_size)
+        if self._index.state().salts != state.salts:
+            raise CorruptStoreError("the WAL was restarted while its frames were captured")
+
+    def _predecessor(self, page: PageNumber, lsn: Lsn) -> bytes | None:
+        """The version of a page that an ancestor left, for a fork's first version of it."""
+        parent = self._pages.parent
+        if parent is None:
+            return None
+        if self._parent_view is None:
+            self._parent_view = parent.view(self._history.fork_lsn)
+        if page > self._parent_view.page_count:
+            return None
+        return self._parent_view.read_page(page)
+
+    def _last_time(self, newest: Lsn) -> Microseconds:
+        if newest == 0:
+            return Microseconds(0)
+        return self._pages.commit(newest).committed_at
+
+    def _known_times(
+        self, captured: CapturedPosition, state: WalState, starts: list[int]
+    ) -> tuple[list[tuple[Microseconds, CommitFlag]], int]:
+        """When each commit happened; times nobody noted lie between those that were."""
+        ring = self._times.position
+        noted = self._times.since(captured.ring)
+        salt = _native(state.salts[0])
+        found = [noted.get(time_key(salt, begins - 1)) for begins in starts]
+        if starts and starts[0] == 1 and found[0] is None:
+            # this commit restarted the WAL: its time was noted at the end of the last generation
+            found[0] = noted.get(time_key(_native(captured.salts[0]), captured.frame))
+        upper = Microseconds(time.time_ns() // 1000)
+        upper_bounds = []
+        for at in reversed(found):
+            upper = upper if at is None else at
+            upper_bounds.append(upper)
+        upper_bounds.reverse()
+        times: list[tuple[Microseconds, CommitFlag]] = []
+        last = self._last_time(self._history.newest_lsn)
+        for at, bound in zip(found, upper_bounds, strict=True):
+            flags = CommitFlag(0)
+            if at is None:
+                at, flags = Microseconds(bound - 1), CommitFlag.ESTIMATED_TIME
+            last = Microseconds(max(at, last + 1))
+            times.append((last, flags))
+        return times, ring
+
+    def close(self) -> None:
+        """Give the file lock's descriptor back."""
+        os.close(self._lock_descriptor)
+
+
+def _some_commits(
+    commits: list[tuple[int, int, dict[PageNumber, int]]], start: int, frames_max: int
+) -> int:
+    """How many commits from `start` make one seal: bounded in frames, at least one commit."""
+    frames = 0
+    for number in range(start, len(commits)):
+        frames += len(commits[number][2])
+        if frames > frames_max and number > start:
+            return number - start
+    return len(commits) - start
+
+
+def _commit_metadata(
+    connection: apsw.Connection, after: Microseconds
+) -> dict[Microseconds, tuple[str | None, str | None]]:
+    try:
+        rows = connection.execute(_METADATA_SQL, (after,)).fetchall()
+    except apsw.SQLError:  # no commit of this database ever carried an author or a message
+        return {}
+    return {Microseconds(at): (author, message) for at, author, message in rows}  # type: ignore[misc]
+
+
+def _native(salt: int) -> int:
+    """A salt as the WAL index's words show it."""
+    return int.from_bytes(salt.to_bytes(4, "big"), sys.byteorder)

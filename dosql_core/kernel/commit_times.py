@@ -1,0 +1,94 @@
+"""When commits happened, from the commit hook until capture seals them: a ring shared by processes.
+
+A time is taken under SQLite's write lock, so one process writes at a time and times rise with LSNs.
+The entry says after which frame of which WAL generation the commit begins; a commit that failed
+leaves an entry with the same key as the next one, and the later entry counts. The ring survives
+the process but not a power cut: then times are estimated and flagged so. docs/formats/commit-times.md
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import time
+
+from dosql_core.errors import CorruptStoreError
+from dosql_core.identifiers import Microseconds
+from dosql_core.kernel.wal_index import MX_FRAME_WORD, SALT_1_WORD, WalIndex
+
+MAGIC = 0x31454D49544F5344  # "DSOTIME1", little-endian
+CAPACITY = 1 << 17
+_HEADER_WORDS = 8
+_WORD_MAGIC, _WORD_NEXT, _WORD_LAST_TIME = 0, 1, 2
+_MASK = CAPACITY - 1
+RING_BYTES = (_HEADER_WORDS + 2 * CAPACITY) * 8
+
+
+class CommitTimes:
+    """The ring of one head, mapped."""
+
+    def __init__(self, path: str, *, not_before: Microseconds = Microseconds(0)) -> None:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            if os.fstat(descriptor).st_size < RING_BYTES:
+                os.ftruncate(descriptor, RING_BYTES)
+            self._map = mmap.mmap(descriptor, RING_BYTES)
+        finally:
+            os.close(descriptor)
+        self.words = memoryview(self._map).cast("Q")
+        if self.words[_WORD_MAGIC] == 0:
+            self.words[_WORD_MAGIC] = MAGIC
+        elif self.words[_WORD_MAGIC] != MAGIC:
+            self.close()
+            raise CorruptStoreError(f"{path} does not begin as a ring of commit times does")
+        self.words[_WORD_LAST_TIME] = max(self.words[_WORD_LAST_TIME], not_before)
+
+    @property
+    def position(self) -> int:
+        """How many entries were ever written."""
+        return self.words[_WORD_NEXT]
+
+    def next_time(self) -> Microseconds:
+        """The time the next commit would get; call under the write lock."""
+        return Microseconds(max(time.time_ns() // 1000, self.words[_WORD_LAST_TIME] + 1))
+
+    def record(self, index: WalIndex, at: Microseconds) -> None:
+        """Note that a commit beginning after the present end of the WAL happens at `at`."""
+        words = self.words
+        position = words[_WORD_NEXT]
+        slot = _HEADER_WORDS + ((position & _MASK) << 1)
+        words[slot] = (index.words[SALT_1_WORD] << 32) | index.words[MX_FRAME_WORD]
+        words[slot + 1] = at
+        words[_WORD_LAST_TIME] = at
+        words[_WORD_NEXT] = position + 1
+
+    def since(self, position: int) -> dict[int, Microseconds]:
+        """Times noted since `position`, by key (see `time_key`); overwritten ones are missing."""
+        words = self.words
+        end = words[_WORD_NEXT]
+        found: dict[int, Microseconds] = {}
+        for entry in range(max(position, end - CAPACITY, 0), end):
+            slot = _HEADER_WORDS + ((entry & _MASK) << 1)
+            found[words[slot]] = Microseconds(words[slot + 1])
+        return found
+
+    def last(self) -> tuple[int, Microseconds] | None:
+        """Key and time of the newest entry."""
+        end = self.words[_WORD_NEXT]
+        if end == 0:
+            return None
+        slot = _HEADER_WORDS + (((end - 1) & _MASK) << 1)
+        return self.words[slot], Microseconds(self.words[slot + 1])
+
+    def close(self) -> None:
+        """Unmap the ring."""
+        self.words.release()
+        self._map.close()
+
+
+def time_key(stored_salt1: int, frames_before: int) -> int:
+    """Key of the commit that begins after `frames_before` in the generation with that salt.
+
+    Units: `stored_salt1` as a native word of the WAL index, not as the WAL file's big-endian number.
+    """
+    return (stored_salt1 << 32) | frames_before

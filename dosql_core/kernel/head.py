@@ -1,0 +1,440 @@
+"""The head of one branch in this process: what all its connections share.
+
+Opening a head decides whether this process is its keeper, adopts a file that has no history yet,
+and finds out what happened while nobody watched. docs: ARCHITECTURE.md sections 5 to 8.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import apsw
+
+from dosql_core.errors import (
+    CannotOpenError,
+    CorruptStoreError,
+    DatabaseNotFoundError,
+    LostCommitsError,
+)
+from dosql_core.identifiers import BranchId, Lsn, Microseconds
+from dosql_core.kernel import overlay_vfs
+from dosql_core.kernel.adoption import HeadPages, Progress, adopt, close_gap
+from dosql_core.kernel.capture import Capture
+from dosql_core.kernel.commit_times import CommitTimes
+from dosql_core.kernel.connection import OPEN_CREATE, OPEN_READ_WRITE, keep_off_the_wal, run
+from dosql_core.kernel.group_commit import GroupCommit
+from dosql_core.kernel.keeper import Keeper, stamp_of
+from dosql_core.kernel.maintenance import Maintenance
+from dosql_core.kernel.overlay_map import OverlayMap
+from dosql_core.kernel.turnstile import Turnstile
+from dosql_core.kernel.wal_index import WalIndex, WalState
+from dosql_core.kernel.wal_position import (
+    CapturedPosition,
+    GapFound,
+    LsnClock,
+    first_uncaptured_frame,
+)
+from dosql_core.kernel.write_gate import WriteGate
+from dosql_core.storage.branch_history import BranchHistory
+from dosql_core.storage.page_history import PageHistory
+
+_LOOKS_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class HeadPlace:
+    """Where a branch lives.
+
+    Shape: `database_path` is the SQLite file (main, hydrated) or the overlay of a fork;
+           `directory` holds the branch's history; `parent` is None but for forks, whose pages
+           begin as those of `parent` at `fork_lsn`.
+    """
+
+    branch_id: BranchId
+    database_path: str
+    directory: str
+    parent: PageHistory | None = None
+    fork_lsn: Lsn = Lsn(0)
+    is_overlay: bool = False
+
+    @property
+    def history_directory(self) -> str:
+        return os.path.join(self.directory, "history")
+
+
+class Head:
+    """One branch's head, open in this process."""
+
+    def __init__(
+        self,
+        place: HeadPlace,
+        *,
+        create: bool = True,
+        capture_bytes: int,
+        on_progress: Progress | None = None,
+        on_cycle: Callable[[], None] | None = None,
+    ) -> None:
+        self.place = place
+        self._on_cycle = on_cycle
+        self._undo = contextlib.ExitStack()
+        self.pin_lock = threading.RLock()
+        self._keeper: Keeper | None = None
+        self._keeper_lock = threading.RLock()
+        with self._undo:
+            os.makedirs(place.directory, exist_ok=True)
+            opening = self._lock_file("opening.lock")
+            fcntl.flock(opening, fcntl.LOCK_EX)
+            self._in_use = self._lock_file("in_use.lock")
+            self._share_use()
+            self._maintenance_lock = self._lock_file("maintenance.lock")
+            self._open_file(create)
+            self._open_history()
+            self._open_shared_parts()
+            self.capture_frames = max(capture_bytes // (self.page_size + 24), 1)
+            self.next_cycle_frames = self.capture_frames
+            self.maintenance = Maintenance(self)
+            if self.try_to_keep(on_progress):
+                pass
+            else:
+                self.maintenance.start()
+            fcntl.flock(opening, fcntl.LOCK_UN)
+            self._closing = self._undo.pop_all()
+
+    # -- opening -----------------------------------------------------------------------------------
+
+    def _lock_file(self, name: str) -> int:
+        path = os.path.join(self.place.directory, name)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._undo.callback(os.close, descriptor)
+        return descriptor
+
+    def _share_use(self) -> None:
+        try:
+            fcntl.flock(self._in_use, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotOpenError(
+                f"branch {self.place.branch_id} is being dropped or hydrated by another process",
+                hint="try again in a moment",
+            ) from None
+
+    def _open_file(self, create: bool) -> None:
+        """Open the first connection and see to it that the file is in WAL mode."""
+        place = self.place
+        self._stamp_before = None
+        if place.is_overlay:
+            assert place.parent is not None
+            own = OverlayMap(os.path.join(place.directory, "overlay.map"))
+            self._undo.callback(own.close)
+            parent = place.parent.view(place.fork_lsn)
+            self._undo.callback(parent.close)
+            overlay_vfs.overlay_vfs().register(place.database_path, overlay_vfs.Fork(own, parent))
+            self._undo.callback(overlay_vfs.overlay_vfs().forget, place.database_path)
+            self.overlay: OverlayMap | None = own
+            self.vfs: str | None = overlay_vfs.VFS_NAME
+        else:
+            self.overlay = None
+            self.vfs = None
+            if os.path.exists(place.database_path):
+                self._stamp_before = stamp_of(place.database_path)
+            elif not create:
+                raise DatabaseNotFoundError(
+                    f"there is no database at {place.database_path}",
+                    hint="check the path; create=True makes a new one",
+                )
+        flags = OPEN_READ_WRITE | (OPEN_CREATE if create else 0)
+        pin = apsw.Connection(place.database_path, flags=flags, vfs=self.vfs)
+        self._undo.callback(pin.close)
+        keep_off_the_wal(pin)
+        pin.set_busy_timeout(10_000)
+        mode = run(pin, "PRAGMA journal_mode")[0][0]
+        if mode != "wal":
+            mode = run(pin, "PRAGMA journal_mode=WAL")[0][0]
+            if mode != "wal":
+                raise CannotOpenError(
+                    f"{place.database_path} stays in journal mode {mode!r}; history needs WAL",
+                    hint="is the file on a network file system, or open with an exclusive lock?",
+                )
+        run(pin, "SELECT 1 FROM sqlite_schema LIMIT 1")
+        self.pin_connection = pin
+        self.page_size: int = run(pin, "PRAGMA page_size")[0][0]
+
+    def _open_history(self) -> None:
+        directory = self.place.history_directory
+        if os.path.exists(os.path.join(directory, "manifest.json")):
+            own = BranchHistory.open(directory)
+        else:
+            own = BranchHistory.create(
+                directory,
+                page_size=self.page_size,
+                branch_id=self.place.branch_id,
+                fork_lsn=self.place.fork_lsn,
+            )
+        if own.page_size != self.page_size:
+            raise CannotOpenError(
+                f"{self.place.database_path} has pages of {self.page_size} bytes, its history "
+                f"pages of {own.page_size}",
+                hint="`dosql detach` it and open it again to begin a new history",
+            )
+        self.own_history = own
+        self.history = PageHistory(own, self.place.parent)
+
+    def _open_shared_parts(self) -> None:
+        path, directory = self.place.database_path, self.place.directory
+        self.index = WalIndex(path + "-shm")
+        self._undo.callback(self.index.close)
+        not_before = Microseconds(0)
+        if self.own_history.newest_lsn:
+            not_before = self.history.commit(self.own_history.newest_lsn).committed_at
+        self.times = CommitTimes(
+            os.path.join(directory, "commit_times.ring"), not_before=not_before
+        )
+        self._undo.callback(self.times.close)
+        self.turnstile = Turnstile(directory)
+        self._undo.callback(self.turnstile.close)
+        self.gate = WriteGate(self.turnstile)
+        self.group_commit = GroupCommit(path + "-wal")
+        self._undo.callback(self.group_commit.forget_file)
+        self.clock = LsnClock(path + "-wal", self.page_size, self._position)
+        self._undo.callback(self.clock.close)
+        self.capture = Capture(
+            self.own_history,
+            self.history,
+            lock_path=os.path.join(directory, "capture.lock"),
+            index=self.index,
+            clock=self.clock,
+            times=self.times,
+            sync_wal=self.group_commit,
+        )
+        self._undo.callback(self.capture.close)
+
+    def _position(self) -> tuple[CapturedPosition, Lsn]:
+        return self.capture.position()
+
+    # -- being the keeper --------------------------------------------------------------------------
+
+    @property
+    def is_keeper(self) -> bool:
+        """Whether this process keeps the WAL."""
+        return self._keeper is not None
+
+    def try_to_keep(self, on_progress: Progress | None = None) -> bool:
+        """Become the keeper unless another process is; True when this process is it afterwards."""
+        with self._keeper_lock:
+            if self._keeper is not None:
+                return True
+            try:
+                fcntl.flock(self._maintenance_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            keeper = Keeper(self.place.database_path, self.vfs, self.index, self.capture)
+            try:
+                self._find_out_what_happened(keeper, on_progress)
+            except BaseException:
+                keeper.close(tidy=False)
+                fcntl.flock(self._maintenance_lock, fcntl.LOCK_UN)
+                raise
+            self._keeper = keeper
+            return True
+
+    def _find_out_what_happened(self, keeper: Keeper, on_progress: Progress | None) -> None:
+        """Continue history where it ends, adopt the file, or record a gap."""
+        keeper.keep()
+        self.own_history.refresh()
+        captured = CapturedPosition.from_json(self.own_history.captured)
+        with self.pinned() as (_connection, state):
+            if self.own_history.newest_lsn == self.place.fork_lsn == 0 and not captured.ring:
+                if state.pages or self._file_pages() > 1 or self._has_schema():
+                    self._adopt(keeper, on_progress)
+                return
+            reason = self._why_not_continued(captured, state)
+            if reason is None:
+                return
+            if self.place.is_overlay:
+                raise CorruptStoreError(f"{self.place.database_path}: {reason}")
+            self._record_gap(state, reason)
+
+    def _has_schema(self) -> bool:
+        return bool(run(self.pin_connection, "SELECT 1 FROM sqlite_schema LIMIT 1"))
+
+    def _file_pages(self) -> int:
+        return os.stat(self.place.database_path).st_size // self.page_size
+
+    def _why_not_continued(self, captured: CapturedPosition, state: WalState) -> str | None:
+        if state.frames == 0:
+            if not captured.is_complete:
+                return "the WAL with the newest commits is gone"
+            if self.place.is_overlay or captured.stamp in (None, self._stamp_before):
+                # without a stamp we crashed after a complete checkpoint: trust only what we can see
+                if captured.stamp is not None or self.place.is_overlay:
+                    return None
+                return "the database was not closed cleanly"
+            return "the file was written by another program, copied or replaced"
+        try:
+            first_uncaptured_frame(captured, state, self.clock.descriptor(), self.page_size)
+        except GapFound as gap:
+            return str(gap)
+        return None
+
+    def _adopt(self, keeper: Keeper, on_progress: Progress | None) -> None:
+        """Seal all pages under K's mark: foreign programs may write on, nobody can checkpoint."""
+        now = Microseconds(time.time_ns() // 1000)
+        with keeper.write_lock(self.gate):
+            keeper.release()
+            keeper.checkpoint_quietly()
+            keeper.keep()
+            state = self.index.state()
+        position = CapturedPosition(
+            state.salts, state.frames, state.checksum, True, self.times.position, Lsn(1)
+        )
+        pages = self.pages(state)
+        try:
+            adopt(pages, self.own_history, position, now, on_progress)
+        finally:
+            pages.close()
+
+    def _record_gap(self, state: WalState, reason: str) -> None:
+        now = Microseconds(max(time.time_ns() // 1000, self.times.next_time()))
+        newest = self.own_history.newest_lsn
+        position = CapturedPosition(
+            state.salts, state.frames, state.checksum, False, self.times.position, newest
+        )
+        pages = self.pages(state)
+        try:
+            close_gap(pages, self.own_history, self.history, position, now, reason)
+        finally:
+            pages.close()
+
+    def pages(self, state: WalState) -> HeadPages:
+        """The head's pages at a state that a read transaction pins."""
+        wal = self.clock.descriptor() if state.frames else -1
+        return HeadPages(self.place.database_path, self.page_size, state, wal)
+
+    # -- reading where we are ----------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def pinned(self) -> Iterator[tuple[apsw.Connection, WalState]]:
+        """A read transaction of ours, and exactly the state of the WAL it reads at."""
+        with self.pin_lock:
+            if self.pin_connection.in_transaction:
+                run(self.pin_connection, "COMMIT")
+            for _ in range(_LOOKS_MAX):
+                before = self.index.raw_header()
+                run(self.pin_connection, "BEGIN")
+                run(self.pin_connection, "SELECT 1 FROM sqlite_schema LIMIT 1")
+                if self.index.raw_header() == before:
+                    break
+                run(self.pin_connection, "COMMIT")
+            try:
+                yield self.pin_connection, self.index.state()
+            finally:
+                if self.pin_connection.in_transaction:
+                    run(self.pin_connection, "COMMIT")
+
+    def lsn_of(self, state: WalState) -> Lsn:
+        """The LSN of a state of the WAL that a reader sees or saw a moment ago."""
+        return self.clock.lsn_of(state)
+
+    def newest_lsn(self) -> Lsn:
+        """The LSN of the last commit."""
+        for _ in range(_LOOKS_MAX):
+            try:
+                return self.clock.lsn_of(self.index.state())
+            except (GapFound, CorruptStoreError):
+                time.sleep(0.0005)  # the WAL is being restarted just now
+        return self.clock.lsn_of(self.index.state())
+
+    def capture_now(self) -> Lsn:
+        """Seal every commit made so far and return the newest LSN of history."""
+        with self.pinned() as (connection, state):
+            self.capture.capture(connection, state)
+        self.own_history.refresh()
+        return self.own_history.newest_lsn
+
+    # -- keeping the WAL short ---------------------------------------------------------------------
+
+    def note_frames(self, frames: int) -> None:
+        """A commit left the WAL this long: have it captured and recycled when it is too long."""
+        if frames >= self.next_cycle_frames:
+            self.next_cycle_frames = frames + self.capture_frames
+            self.maintenance.wake()
+
+    def checkpoint(self) -> bool:
+        """Run the keeper's cycle now; False when not everything could be checkpointed."""
+        if not self.try_to_keep():
+            self.capture_now()
+            return False
+        with self._keeper_lock:
+            assert self._keeper is not None
+            copied_all = self._keeper.cycle(self.gate)
+            frames = self.index.state().frames
+        self.next_cycle_frames = self.capture_frames + (0 if copied_all else frames)
+        if self._on_cycle is not None:
+            self._on_cycle()
+        return copied_all
+
+    @property
+    def keeper(self) -> Keeper:
+        """The keeper's connections.
+
+        Errors: CannotOpenError when another process is the keeper.
+        """
+        if not self.try_to_keep():
+            raise CannotOpenError(
+                f"another process maintains {self.place.database_path}",
+                hint="do it there, or close the database there first",
+            )
+        assert self._keeper is not None
+        return self._keeper
+
+    def wal_bytes(self) -> int:
+        """The size of the WAL file."""
+        try:
+            return os.stat(self.place.database_path + "-wal").st_size
+        except FileNotFoundError:
+            return 0
+
+    # -- closing -----------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Capture, checkpoint and close; every session must be closed before."""
+        self.maintenance.stop()
+        opening = os.open(os.path.join(self.place.directory, "opening.lock"), os.O_RDWR)
+        try:
+            fcntl.flock(opening, fcntl.LOCK_EX)
+            tidy = False
+            with self._keeper_lock:
+                keeper, self._keeper = self._keeper, None
+                if keeper is not None:
+                    try:
+                        if not self.group_commit.is_poisoned:
+                            tidy = self._captured_and_empty() or keeper.cycle(self.gate, last=True)
+                    finally:
+                        self.pin_connection.close()
+                        keeper.close(tidy=tidy)
+            self._closing.close()
+        finally:
+            os.close(opening)
+
+    def _captured_and_empty(self) -> bool:
+        """Whether nothing was committed since the clean closing that the stamp tells of."""
+        captured, _ = self.capture.position()
+        if self.index.state().frames or captured.stamp is None or self.place.is_overlay:
+            return False
+        return captured.stamp == stamp_of(self.place.database_path)
+
+    def abandon(self) -> None:
+        """Close without capturing, for a head that is about to be removed."""
+        self.maintenance.stop()
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.close(tidy=False)
+        self._closing.close()
+
+
+__all__ = ["Head", "HeadPlace", "LostCommitsError"]

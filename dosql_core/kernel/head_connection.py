@@ -1,0 +1,210 @@
+"""A user's connection to a head: configured, queued with the other writers, and timed at commits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import apsw
+
+from dosql_core.errors import DatabaseLockedError
+from dosql_core.identifiers import Lsn, Microseconds
+from dosql_core.kernel.connection import OPEN_READ_WRITE, OPEN_URI, KernelConnection
+from dosql_core.kernel.connection import keep_off_the_wal, run
+from dosql_core.kernel.capture import COMMIT_METADATA_TABLE
+from dosql_core.kernel.head import Head
+from dosql_core.kernel.wal_index import SALT_1_WORD, WalState
+from dosql_core.options import Durability, SessionOptions
+
+_SYNCHRONOUS = {
+    Durability.FULL: "NORMAL",  # the group commit syncs
+    Durability.STRICT: "FULL",
+    Durability.NORMAL: "NORMAL",
+    Durability.OFF: "OFF",
+}
+_FIRST_PAUSE_SECONDS = 0.00005
+_LONGEST_PAUSE_SECONDS = 0.002
+_BRACKETS_MAX = 1000
+
+
+class HeadConnection:
+    """What one connection to a head has beside SQLite's own state."""
+
+    def __init__(self, head: Head, options: SessionOptions) -> None:
+        self.head = head
+        self.timeout_seconds = options.timeout_seconds
+        self._is_in_gate = False
+        self._own_commit: tuple[int, int] | None = None
+        self._snapshot: WalState | None = None
+        self._planned_time: Microseconds | None = None
+        self._busy_since = 0.0
+        self.kernel = KernelConnection(
+            head.place.database_path,
+            flags=OPEN_READ_WRITE | OPEN_URI,
+            vfs=head.vfs,
+            statementcachesize=options.cached_statements,
+        )
+        keep_off_the_wal(self.kernel)
+        self.set_durability(options.durability)
+        if options.read_only:
+            run(self.kernel, "PRAGMA query_only = ON")
+        self.kernel.set_busy_handler(self._wait_for_the_lock)
+        self.kernel.set_commit_hook(self._commit_hook())
+        self.kernel.set_wal_hook(self._wal_hook())
+
+    # -- durability and hooks ----------------------------------------------------------------------
+
+    def set_durability(self, durability: Durability) -> None:
+        """What a commit has survived when it returns, from the next one on."""
+        self.durability = durability
+        run(self.kernel, f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
+
+    def _commit_hook(self) -> Callable[[], bool]:
+        """Note the time of a commit while the write lock is held; runs at every commit."""
+        times, index = self.head.times, self.head.index
+        record, now_ns = times.record, time.time_ns
+        words = times.words
+
+        def note_time() -> bool:
+            at = self._planned_time
+            if at is None:
+                at = now_ns() // 1000
+                if at <= words[2]:
+                    at = words[2] + 1
+            else:
+                self._planned_time = None
+            record(index, at)  # type: ignore[arg-type]
+            return False
+
+        return note_time
+
+    def _wal_hook(self) -> Callable[[apsw.Connection, str, int], int]:
+        """After a commit, its lock released: let the next writer in, then wait for the disk."""
+        head = self.head
+        words = head.index.words
+        sync = head.group_commit.wait
+
+        def after_commit(_connection: apsw.Connection, schema: str, frames: int) -> int:
+            if schema != "main":
+                return 0
+            self._own_commit = (frames, words[SALT_1_WORD])
+            if self._is_in_gate:
+                self._is_in_gate = False
+                head.gate.leave()
+            if frames >= head.next_cycle_frames:
+                head.note_frames(frames)
+            if self.durability is Durability.FULL:
+                sync()
+            return 0
+
+        return after_commit
+
+    # -- taking turns ------------------------------------------------------------------------------
+
+    def enter_write(self) -> None:
+        """Wait for this writer's turn in the process.
+
+        Errors: DatabaseLockedError when it does not come within the timeout.
+        """
+        if not self._is_in_gate:
+            self.head.gate.enter(self.timeout_seconds)
+            self._is_in_gate = True
+
+    def leave_write(self) -> None:
+        """Give the turn up, once no transaction is open any more."""
+        if self._is_in_gate and self.kernel.get_autocommit():
+            self._is_in_gate = False
+            self.head.gate.leave()
+
+    def _wait_for_the_lock(self, tries: int) -> bool:
+        """SQLite's busy handler: queue behind the other processes, up to the timeout."""
+        now = time.monotonic()
+        if tries == 0:
+            self._busy_since = now
+        left = self._busy_since + self.timeout_seconds - now
+        if left <= 0:
+            return False
+        turnstile = self.head.turnstile
+        turnstile.announce()
+        if self._is_in_gate:
+            try:
+                turnstile.enter(left)
+            except DatabaseLockedError:
+                return False
+        time.sleep(min(_FIRST_PAUSE_SECONDS * 2 ** min(tries, 6), _LONGEST_PAUSE_SECONDS, left))
+        return True
+
+    # -- where it reads ----------------------------------------------------------------------------
+
+    def begin_read(self) -> None:
+        """Open the snapshot of an explicit transaction so that its LSN is known exactly."""
+        kernel, index = self.kernel, self.head.index
+        if kernel.txn_state("main") != apsw.SQLITE_TXN_NONE:
+            return
+        for _ in range(_BRACKETS_MAX):
+            before = index.raw_header()
+            run(kernel, "SELECT 1 FROM sqlite_schema LIMIT 1")
+            if index.raw_header() == before:
+                self._snapshot = index.state()
+                return
+            run(kernel, "COMMIT")
+            run(kernel, "BEGIN")
+
+    def forget_commit(self) -> None:
+        """A statement runs after the last commit: the connection sees the present again."""
+        self._own_commit = None
+
+    def lsn(self) -> Lsn:
+        """The LSN this connection sees: of its snapshot, of the commit it just made, or the newest."""
+        head = self.head
+        if self.kernel.in_transaction:
+            state = self.kernel.txn_state("main")
+            if state == apsw.SQLITE_TXN_WRITE:
+                return head.newest_lsn()  # the write lock stands still what others commit
+            if state == apsw.SQLITE_TXN_NONE:
+                self._snapshot = None
+                self.begin_read()
+            if self._snapshot is not None:
+                return head.lsn_of(self._snapshot)
+            return head.newest_lsn()
+        self._snapshot = None
+        if self._own_commit is not None:
+            frames, salt = self._own_commit
+            state_now = head.index.state()
+            if head.index.words[SALT_1_WORD] == salt and frames <= state_now.frames:
+                return head.lsn_of(
+                    WalState(frames, state_now.pages, state_now.checksum, state_now.salts)
+                )
+            self._own_commit = None
+        return head.newest_lsn()
+
+    # -- metadata ----------------------------------------------------------------------------------
+
+    def write_metadata(self, author: str | None, message: str | None) -> None:
+        """Put author and message into the open write transaction; its commit will carry them."""
+        at = self.head.times.next_time()
+        self._planned_time = at
+        table = f'main."{COMMIT_METADATA_TABLE}"'
+        run(
+            self.kernel,
+            f"CREATE TABLE IF NOT EXISTS {table} "
+            "(committed_at INTEGER PRIMARY KEY, author TEXT, message TEXT) WITHOUT ROWID",
+        )
+        # rows that were captured have done their work
+        newest = self.head.own_history.newest_lsn
+        captured_at = self.head.history.commit(newest).committed_at if newest else 0
+        self.kernel.execute(
+            f"DELETE FROM {table} WHERE committed_at <= ?", (captured_at,)
+        ).fetchall()
+        self.kernel.execute(
+            f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", (at, author, message)
+        ).fetchall()
+
+    def close(self) -> None:
+        """Close the connection and give the turn up if it was held."""
+        try:
+            self.kernel.close(True)
+        finally:
+            if self._is_in_gate:
+                self._is_in_gate = False
+                self.head.gate.leave()

@@ -1,0 +1,135 @@
+"""The one process that keeps a head's WAL from being recycled before it is captured, and recycles it.
+
+Whoever holds the head's maintenance lock is the keeper. Its connection K always holds a read
+transaction: nobody, not even a foreign program, can checkpoint past K's mark. The cycle below is
+the only place that lets SQLite recycle frames; every step's order matters (ARCHITECTURE.md, I3).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import replace
+
+import apsw
+
+from dosql_core.kernel.capture import Capture
+from dosql_core.kernel.connection import open_internal, run
+from dosql_core.kernel.wal_index import WalIndex, WalState
+from dosql_core.kernel.wal_position import CapturedPosition
+from dosql_core.kernel.write_gate import WriteGate
+
+_READERS_LEAVE_SECONDS = 0.05
+_GATE_SECONDS = 30.0
+
+
+class Keeper:
+    """Three connections of our own: W takes the write lock, K keeps, C checkpoints."""
+
+    def __init__(self, path: str, vfs: str | None, index: WalIndex, capture: Capture) -> None:
+        self._path = path
+        self._index = index
+        self._capture = capture
+        self.writer = open_internal(path, vfs=vfs)
+        self.writer.set_busy_timeout(int(_GATE_SECONDS * 1000))
+        self._keeping = open_internal(path, vfs=vfs)
+        self._checkpointer = open_internal(path, vfs=vfs)
+        # wal_checkpoint on a connection that never read returns (-1, -1) and does nothing
+        run(self._checkpointer, "SELECT 1 FROM sqlite_schema LIMIT 1")
+
+    def keep(self) -> None:
+        """Hold the WAL from here on."""
+        run(self._keeping, "BEGIN")
+        run(self._keeping, "SELECT 1 FROM sqlite_schema LIMIT 1")
+
+    def release(self) -> None:
+        """Stop holding the WAL."""
+        if self._keeping.in_transaction:
+            run(self._keeping, "COMMIT")
+
+    @contextlib.contextmanager
+    def write_lock(self, gate: WriteGate):  # type: ignore[no-untyped-def]
+        """Hold SQLite's write lock, in turn; yields the state of the WAL, which stands still."""
+        gate.enter(_GATE_SECONDS)
+        try:
+            run(self.writer, "BEGIN IMMEDIATE")
+            try:
+                yield self._index.state()
+            finally:
+                if self.writer.in_transaction:
+                    run(self.writer, "ROLLBACK")
+        finally:
+            gate.leave()
+
+    def cycle(self, gate: WriteGate, *, last: bool = False) -> bool:
+        """Capture what is committed, then let SQLite recycle the WAL; True when it copied all.
+
+        `last` also empties the WAL file, for a database that is about to be closed.
+        """
+        with self.write_lock(gate) as state:
+            position = self._capture.capture(self.writer, state)
+            self.release()
+            copied_all = self._checkpoint(state)
+            self.keep()
+            if copied_all:
+                position = self._mark_complete(position, state)
+                deadline = time.monotonic() + _READERS_LEAVE_SECONDS
+                # a reader inside the WAL at the moment of the next write stops its restart
+                while self._index.readers_need_the_wal() and time.monotonic() < deadline:
+                    time.sleep(0.001)
+        if last and copied_all:
+            return self._empty_the_wal(position)
+        return copied_all
+
+    def checkpoint_quietly(self) -> None:
+        """Checkpoint what is there, for a database that has no history to lose yet."""
+        self._checkpoint(self._index.state())
+
+    def _checkpoint(self, state: WalState) -> bool:
+        try:
+            in_wal, copied = self._checkpointer.wal_checkpoint(None, apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.BusyError:  # a foreign program is at it
+            return False
+        return in_wal == copied == state.frames
+
+    def _mark_complete(self, position: CapturedPosition, state: WalState) -> CapturedPosition:
+        if state.frames == 0:
+            return position
+        _, newest = self._capture.position()
+        complete = replace(position, is_complete=True, checkpointed=newest, stamp=None)
+        if complete != position:
+            self._capture.record_position(complete)
+        return complete
+
+    def _empty_the_wal(self, position: CapturedPosition) -> bool:
+        """Truncate the WAL and stamp the file, so that the next opening knows nothing is missing.
+
+        K stays open: were somebody to commit in between, that commit could not be checkpointed,
+        the truncation would fail, and the frames would wait for the next opening.
+        """
+        try:
+            self._checkpointer.wal_checkpoint(None, apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.BusyError:
+            return False
+        if self._index.state().frames:
+            return False
+        now = time.time_ns()
+        os.utime(self._path, ns=(now, now))
+        self._capture.record_position(replace(position, stamp=stamp_of(self._path)))
+        return True
+
+    def close(self, *, tidy: bool) -> None:
+        """Close the connections; `tidy` lets SQLite remove the empty WAL when nobody else has it."""
+        self.release()
+        self._keeping.close()
+        self.writer.close()
+        if tidy:
+            self._checkpointer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+        self._checkpointer.close()
+
+
+def stamp_of(path: str) -> tuple[int, int, int, int]:
+    """What tells a database file from one written since: device, inode, bytes, mtime_ns."""
+    found = os.stat(path)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

@@ -1,0 +1,59 @@
+"""The thread of a head that captures and recycles the WAL, and takes over from a dead keeper."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dosql_core.kernel.head import Head
+
+_TAKE_OVER_SECONDS = 0.25
+
+
+class Maintenance:
+    """Starts when there is something to do for it; one thread a head at the most."""
+
+    def __init__(self, head: Head) -> None:
+        self._head = head
+        self._wake = threading.Event()
+        self._stop = False
+        self._thread: threading.Thread | None = None
+        self._start_lock = threading.Lock()
+        self.failure: BaseException | None = None
+
+    def wake(self) -> None:
+        """Have a cycle run soon."""
+        self._wake.set()
+        if self._thread is None:
+            self.start()
+
+    def start(self) -> None:
+        """Start the thread unless it runs."""
+        with self._start_lock:
+            if self._thread is None and not self._stop:
+                self._thread = threading.Thread(
+                    target=self._run, name=f"dosql-{self._head.place.branch_id}", daemon=True
+                )
+                self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; a cycle that runs is finished first."""
+        self._stop = True
+        self._wake.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def _run(self) -> None:
+        while not self._stop:
+            woken = self._wake.wait(None if self._head.is_keeper else _TAKE_OVER_SECONDS)
+            if self._stop:
+                return
+            self._wake.clear()
+            try:
+                if self._head.try_to_keep() and woken:
+                    self._head.checkpoint()
+                self.failure = None
+            except Exception as error:  # told by `info` and by the next close, which tries again
+                self.failure = error

@@ -1,0 +1,116 @@
+"""SQLite's shared-memory WAL index, read where SQLite maps it; nothing here writes to it.
+
+The header tells what is committed; the lock bytes tell who reads. Linux only: the descriptor is
+found in /proc, because opening and closing the file again would drop the process's POSIX locks.
+
+Source: https://sqlite.org/walformat.html, "The WAL-Index File Format".
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import struct
+from dataclasses import dataclass
+
+from dosql_core.errors import CannotOpenError
+
+_HEADER_BYTES = 48
+_MAP_BYTES = 4096
+_HEADER = struct.Struct("=IIIBBHIIIIIIII")
+_FLOCK = struct.Struct("hhqqi4x")
+_F_OFD_GETLK = 36  # Linux; it also reports the POSIX locks of this very process
+_WRITE_LOCK = 120
+_READ_LOCK_1 = 124
+_READ_LOCKS_ABOVE_0 = 4
+MX_FRAME_WORD = 4
+SALT_1_WORD = 8
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_long,
+]
+_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_PROT_READ = 1
+_MAP_SHARED = 1
+
+
+@dataclass(frozen=True, slots=True)
+class WalState:
+    """What the header says is committed.
+
+    Units: `frames` counts the frames of all commits; `pages` is the database's size.
+    """
+
+    frames: int
+    pages: int
+    checksum: tuple[int, int]
+    salts: tuple[int, int]
+
+
+class WalIndex:
+    """The mapped header of one `-shm` file, valid while the process keeps a connection open."""
+
+    def __init__(self, shm_path: str) -> None:
+        self._descriptor = _descriptor_of(shm_path)
+        address = _libc.mmap(None, _MAP_BYTES, _PROT_READ, _MAP_SHARED, self._descriptor, 0)
+        if address in (None, ctypes.c_void_p(-1).value):
+            raise CannotOpenError(f"{shm_path} cannot be mapped: {os.strerror(ctypes.get_errno())}")
+        self._address: int | None = address
+        self._bytes = memoryview((ctypes.c_char * _MAP_BYTES).from_address(address)).cast("B")
+        self.words = self._bytes.cast("I")
+
+    def state(self) -> WalState:
+        """A consistent copy of the header."""
+        while True:
+            first = bytes(self._bytes[:_HEADER_BYTES])
+            if first == self._bytes[_HEADER_BYTES : 2 * _HEADER_BYTES]:
+                break
+        fields = _HEADER.unpack(first)
+        # the salts are stored as the WAL file has them, big-endian
+        salt1, salt2 = struct.unpack(">II", first[32:40])
+        return WalState(fields[6], fields[7], (fields[8], fields[9]), (salt1, salt2))
+
+    def raw_header(self) -> bytes:
+        """Both copies of the header: equal before and after means nothing was committed between."""
+        return bytes(self._bytes[: 2 * _HEADER_BYTES])
+
+    def readers_need_the_wal(self) -> bool:
+        """Whether any process, this one included, reads at a mark inside the WAL."""
+        return self._is_locked(_READ_LOCK_1, _READ_LOCKS_ABOVE_0)
+
+    def is_write_locked(self) -> bool:
+        """Whether any process, this one included, holds SQLite's write lock."""
+        return self._is_locked(_WRITE_LOCK, 1)
+
+    def _is_locked(self, first_byte: int, count: int) -> bool:
+        query = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, first_byte, count, 0)
+        answer = _FLOCK.unpack(fcntl.fcntl(self._descriptor, _F_OFD_GETLK, query))
+        return bool(answer[0] != fcntl.F_UNLCK)
+
+    def close(self) -> None:
+        """Unmap the header; the descriptor is SQLite's and stays."""
+        if self._address is not None:
+            self.words.release()
+            self._bytes.release()
+            _libc.munmap(self._address, _MAP_BYTES)
+            self._address = None
+
+
+def _descriptor_of(path: str) -> int:
+    wanted = os.stat(path)
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found = os.stat(f"/proc/self/fd/{name}")
+        except OSError:
+            continue
+        if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+            return int(name)
+    raise CannotOpenError(f"this process has no descriptor of {path}: is a connection open?")

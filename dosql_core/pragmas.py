@@ -1,0 +1,110 @@
+"""Pragmas on a head: which run as they are, which we answer ourselves, which would lose history."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dosql_core.command_execution import CommandResult
+from dosql_core.errors import NotSupportedError
+from dosql_core.language.classify import Pragma, Statement
+from dosql_core.options import Durability
+
+if TYPE_CHECKING:
+    from dosql_core.session import HeadSession
+
+_DURABILITY_OF_SYNCHRONOUS = {
+    "0": Durability.OFF,
+    "off": Durability.OFF,
+    "1": Durability.NORMAL,
+    "normal": Durability.NORMAL,
+    "2": Durability.FULL,
+    "full": Durability.FULL,
+    "3": Durability.STRICT,
+    "extra": Durability.STRICT,
+}
+_SYNCHRONOUS_OF_DURABILITY = {
+    Durability.OFF: 0,
+    Durability.NORMAL: 1,
+    Durability.FULL: 2,
+    Durability.STRICT: 3,
+}
+
+
+def answer_pragma(session: HeadSession, statement: Statement) -> CommandResult | None:
+    """None when SQLite may run the pragma; else our answer.
+
+    Errors: NotSupportedError for a pragma that would take the WAL away from history.
+    """
+    pragma = statement.pragma
+    if pragma is None or (pragma.schema or "main").lower() != "main":
+        return None
+    value = None if pragma.value_text is None else pragma.value_text.strip("'\"").lower()
+    answer = _ANSWERS.get(pragma.name.lower())
+    return None if answer is None else answer(session, pragma, value)
+
+
+def _journal_mode(session: HeadSession, pragma: Pragma, value: str | None) -> CommandResult | None:
+    if value is None or value == "wal":
+        return CommandResult(("journal_mode",), (("wal",),))
+    raise NotSupportedError(
+        f"journal_mode={value}: history is read from SQLite's WAL, so the mode stays wal",
+        hint="open the database with history=False to choose another mode",
+    )
+
+
+def _locking_mode(session: HeadSession, pragma: Pragma, value: str | None) -> CommandResult | None:
+    if value == "exclusive":
+        raise NotSupportedError("locking_mode=exclusive would keep history from reading the WAL")
+    return None
+
+
+def _wal_checkpoint(session: HeadSession, pragma: Pragma, value: str | None) -> CommandResult:
+    return CommandResult(("busy", "log", "checkpointed"), (session.checkpoint(),))
+
+
+def _wal_autocheckpoint(session: HeadSession, pragma: Pragma, value: str | None) -> CommandResult:
+    # programs set this in passing; the WAL is captured and recycled by size whatever they say
+    return CommandResult(("wal_autocheckpoint",), ((0,),))
+
+
+def _writable_schema(
+    session: HeadSession, pragma: Pragma, value: str | None
+) -> CommandResult | None:
+    if value is None or value in ("0", "off", "false", "no", "reset"):
+        return None
+    raise NotSupportedError("writable_schema could make a head that SQLite cannot read any more")
+
+
+def _mmap_size(session: HeadSession, pragma: Pragma, value: str | None) -> CommandResult | None:
+    if session.branch == "main" or value is None:
+        return None
+    return CommandResult(("mmap_size",), ((0,),))
+
+
+def _busy_timeout(session: HeadSession, pragma: Pragma, value: str | None) -> CommandResult:
+    if value is not None:
+        try:
+            session.set_timeout(max(int(value), 0) / 1000)
+        except ValueError:
+            pass  # SQLite takes what is no number for 0, too
+    return CommandResult(("timeout",), ((round(session.timeout_seconds * 1000),),))
+
+
+def _synchronous(session: HeadSession, pragma: Pragma, value: str | None) -> CommandResult:
+    if value is None:
+        level = _SYNCHRONOUS_OF_DURABILITY[session.durability]
+        return CommandResult(("synchronous",), ((level,),))
+    session.set_durability(_DURABILITY_OF_SYNCHRONOUS.get(value, Durability.FULL))
+    return CommandResult()
+
+
+_ANSWERS = {
+    "journal_mode": _journal_mode,
+    "locking_mode": _locking_mode,
+    "wal_checkpoint": _wal_checkpoint,
+    "wal_autocheckpoint": _wal_autocheckpoint,
+    "writable_schema": _writable_schema,
+    "mmap_size": _mmap_size,
+    "busy_timeout": _busy_timeout,
+    "synchronous": _synchronous,
+}

@@ -1,0 +1,141 @@
+"""SQLite's WAL format: its header, its frames, and which frames make which commit; no locking.
+
+Source: https://sqlite.org/fileformat2.html, "The Write-Ahead Log".
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dosql_core.errors import CorruptStoreError
+from dosql_core.identifiers import PageNumber
+
+WAL_HEADER_BYTES = 32
+FRAME_HEADER_BYTES = 24
+WAL_MAGIC = (0x377F0682, 0x377F0683)
+_WAL_HEADER = struct.Struct(">IIIIIIII")
+_FRAME_HEADER = struct.Struct(">IIIIII")
+_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class WalHeader:
+    """The header of a WAL file."""
+
+    page_size: int
+    checkpoint_sequence: int
+    salts: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRun:
+    """Frames `first`..`last` of a WAL (counted from 1), as their headers tell them.
+
+    Shape: `pages[i]` and `sizes_after[i]` belong to frame `first + i`; a size other than 0 marks a
+           commit frame and is the size of the database in pages after that commit.
+    """
+
+    first: int
+    pages: list[int]
+    sizes_after: list[int]
+    last_checksum: tuple[int, int]
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.pages) - 1
+
+    def checksum_of(self, frame: int, descriptor: int, page_size: int) -> tuple[int, int]:
+        """The running checksum of one frame of the run."""
+        if frame == self.last:
+            return self.last_checksum
+        checksum = frame_checksum(descriptor, frame, page_size)
+        if checksum is None:
+            raise CorruptStoreError(f"the WAL ends before frame {frame}")
+        return checksum
+
+
+def read_wal_header(descriptor: int) -> WalHeader | None:
+    """The header of the WAL, or None when the file is too short to have one."""
+    raw = os.pread(descriptor, WAL_HEADER_BYTES, 0)
+    if len(raw) < WAL_HEADER_BYTES:
+        return None
+    magic, _version, page_size, sequence, salt1, salt2, _c1, _c2 = _WAL_HEADER.unpack(raw)
+    if magic not in WAL_MAGIC:
+        return None
+    return WalHeader(65536 if page_size == 1 else page_size, sequence, (salt1, salt2))
+
+
+def frame_offset(frame: int, page_size: int) -> int:
+    """Where the header of a frame begins in the WAL file."""
+    return WAL_HEADER_BYTES + (frame - 1) * (FRAME_HEADER_BYTES + page_size)
+
+
+def frame_checksum(descriptor: int, frame: int, page_size: int) -> tuple[int, int] | None:
+    """The running checksum stored with a frame, or None when the file ends before it."""
+    raw = os.pread(descriptor, FRAME_HEADER_BYTES, frame_offset(frame, page_size))
+    if len(raw) < FRAME_HEADER_BYTES:
+        return None
+    fields = _FRAME_HEADER.unpack(raw)
+    return fields[4], fields[5]
+
+
+def read_page(descriptor: int, frame: int, page_size: int) -> bytes:
+    """The page a frame carries.
+
+    Errors: CorruptStoreError when the file ends before it.
+    """
+    page = os.pread(descriptor, page_size, frame_offset(frame, page_size) + FRAME_HEADER_BYTES)
+    if len(page) != page_size:
+        raise CorruptStoreError(f"WAL frame {frame} has {len(page)} of {page_size} bytes")
+    return page
+
+
+def read_frames(
+    descriptor: int, first: int, last: int, page_size: int, salts: tuple[int, int]
+) -> FrameRun:
+    """Read the headers of frames `first`..`last`, all of which must carry `salts`.
+
+    Errors: CorruptStoreError when the file ends early or a frame belongs to another generation:
+            the WAL was restarted under us or is damaged, and the caller decides which.
+    """
+    stride = FRAME_HEADER_BYTES + page_size
+    frame_fields = struct.Struct(f">IIIIII{page_size}x")
+    per_read = max(1, _READ_BYTES // stride)
+    pages: list[int] = []
+    sizes: list[int] = []
+    checksum = (0, 0)
+    for start in range(first, last + 1, per_read):
+        count = min(per_read, last + 1 - start)
+        raw = os.pread(descriptor, count * stride, frame_offset(start, page_size))
+        if len(raw) != count * stride:
+            raise CorruptStoreError(
+                f"the WAL ends in frame {start + len(raw) // stride}; {last} frames are committed"
+            )
+        for page, size, salt1, salt2, check1, check2 in frame_fields.iter_unpack(raw):
+            if salt1 != salts[0] or salt2 != salts[1]:
+                raise CorruptStoreError(
+                    f"WAL frame {first + len(pages)} carries salts {salt1:08x}{salt2:08x}; "
+                    f"expected {salts[0]:08x}{salts[1]:08x}"
+                )
+            pages.append(page)
+            sizes.append(size)
+        checksum = (check1, check2)
+    return FrameRun(first, pages, sizes, checksum)
+
+
+def commits_of(run: FrameRun) -> Iterator[tuple[int, int, dict[PageNumber, int]]]:
+    """The commits in a run of frames: (first frame, size after in pages, page -> its last frame)."""
+    frames: dict[PageNumber, int] = {}
+    begins = run.first
+    for position, (page, size) in enumerate(zip(run.pages, run.sizes_after, strict=True)):
+        frame = run.first + position
+        frames[PageNumber(page)] = frame
+        if size:
+            yield begins, size, frames
+            frames = {}
+            begins = frame + 1
+    if frames:
+        raise CorruptStoreError(f"frames {begins}..{run.last} of the WAL end without a commit")
