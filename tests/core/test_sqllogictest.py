@@ -14,10 +14,9 @@ from pathlib import Path
 
 import pytest
 
+import dosql_dbapi
 from fixtures import sqllogictest
 from fixtures.sqllogictest import Query, Report, Statement
-
-dosql_dbapi = pytest.importorskip("dosql_dbapi")
 
 REPOSITORY = Path(__file__).parents[2]
 ENVIRONMENT_VARIABLE = "DOSQL_SQLLOGICTEST"
