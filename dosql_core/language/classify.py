@@ -140,10 +140,8 @@ def classify(sql: str) -> Statement:
         if kind is None:
             kind = StatementKind.EMPTY if start == len(sql) else StatementKind.OTHER
     as_of = None
-    if (
-        "of" in lowered
-        and kind in _MAY_CONTAIN_AS_OF
-        and ("system_time" in lowered or _WORD_OF.search(lowered))
+    if kind in _MAY_CONTAIN_AS_OF and (
+        ("of" in lowered and _WORD_OF.search(lowered)) or "system_time" in lowered
     ):
         as_of = find_as_of(text)
     if kind is StatementKind.SELECT:
@@ -187,8 +185,7 @@ def _kind_behind_with(text: str) -> StatementKind:
 
 def _has_returning(text: str, lowered: str) -> bool:
     """Whether the word RETURNING stands outside of quotes and comments; it is never a name."""
-    if len(lowered) != len(text):
-        lowered = text  # a letter whose lower case is longer moved the rest: take tokens instead
+    if len(lowered) != len(text):  # a letter whose lower case is longer has moved the rest
         return any(token.word == "RETURNING" for token in significant_tokens(text))
     position = lowered.rfind("returning")
     while position >= 0:

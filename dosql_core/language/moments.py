@@ -250,9 +250,12 @@ def _skip_operand(cursor: TokenCursor, introduction: str) -> None:
         introduction = cursor.advance().text
     if not _is_at_value(cursor):
         found = cursor.found()
-        if cursor.token.kind in (TokenKind.WORD, TokenKind.QUOTED) and (
-            cursor.token.word not in NO_BARE_ALIAS
-        ):
+        if cursor.token.text.startswith('"'):
+            raise cursor.time_travel_error(
+                f"{introduction} needs a value, found the name {found}",
+                "text stands in single quotes",
+            )
+        if cursor.token.kind is TokenKind.WORD and cursor.token.word not in NO_BARE_ALIAS:
             raise cursor.time_travel_error(
                 f"{introduction} needs a value, found the name {found}",
                 "a moment is one value for the whole statement and cannot depend on columns; "

@@ -67,9 +67,7 @@ def values_of(
     """
     if isinstance(parameters, Mapping):
         return tuple(_named_value(parameter, parameters) for parameter in wanted)
-    values: Sequence[Any] = () if parameters is None else parameters
-    if not isinstance(values, Sequence):
-        values = tuple(values)
+    values = () if parameters is None else parameters
     if len(values) != count:
         raise ProgrammingError(
             "Incorrect number of bindings supplied. "

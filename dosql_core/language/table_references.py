@@ -258,7 +258,11 @@ class _Walk:
             return
         has_alias, clause = False, None
         while True:
-            if clause is None and self._is_at_clause():
+            if self._is_at_clause():
+                if clause is not None:
+                    raise cursor.time_travel_error(
+                        f"{table.text} has a moment already", "give every reference one moment"
+                    )
                 clause = self._take_clause()
             elif not is_operand and not has_alias and self._take_alias():
                 has_alias = True
