@@ -1,4 +1,4 @@
-"""What `dosql` says about its own work, on stderr: errors, notes, progress. Results go to stdout."""
+"""What `dosql` says about its own work, on stderr: errors, notes, progress."""
 
 from __future__ import annotations
 

@@ -1,0 +1,79 @@
+"""From the words of a command line to an exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from dosql_core.command_line.exit_codes import ExitCode
+from dosql_core.command_line.reporting import (
+    CommandFailedError,
+    MissingExtraError,
+    UsageError,
+    report_error,
+)
+from dosql_core.errors import Error
+
+COMMAND_NAMES = frozenset(
+    {
+        "branch",
+        "compact",
+        "detach",
+        "diff",
+        "export",
+        "import",
+        "info",
+        "log",
+        "query",
+        "restore",
+        "snapshot",
+        "tour",
+        "verify",
+    }
+)
+"""The subcommands; any other first word is the shell's, so `dosql app.db` opens app.db."""
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run `dosql` with the words (those of the process by default); its exit status."""
+    words = sys.argv[1:] if words is None else words
+    try:
+        status = _dispatch(words)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        _forget_stdout()
+        return ExitCode.BROKEN_PIPE
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except UsageError as error:
+        report_error(error, as_json=_wants_json(words))
+        return ExitCode.USAGE
+    except (Error, CommandFailedError, MissingExtraError) as error:
+        report_error(error, as_json=_wants_json(words))
+        return ExitCode.FAILED
+
+
+def _dispatch(words: list[str]) -> int:
+    # Subcommands bring typer and rich along; the shell in a pipe must start without them.
+    if words and words[0] in COMMAND_NAMES:
+        from dosql_core.command_line.commands.application import run_command
+
+        return run_command(words)
+    is_lost = not words and sys.stdin.isatty()
+    if is_lost or words in (["--help"], ["-h"], ["-help"], ["help"]):
+        from dosql_core.command_line.commands.application import run_command
+
+        return run_command(["--help"])
+    from dosql_core.command_line.shell.run import run_shell
+
+    return run_shell(words[1:] if words[:1] == ["shell"] else words)
+
+
+def _wants_json(words: list[str]) -> bool:
+    return bool(words) and words[0] in COMMAND_NAMES and "--json" in words
+
+
+def _forget_stdout() -> None:
+    """Nobody reads our stdout: let the interpreter's last flush go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

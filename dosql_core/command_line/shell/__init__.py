@@ -1,0 +1,1 @@
+"""The interactive shell, which is also the interpreter of scripts and pipes."""

@@ -1,0 +1,209 @@
+"""Dot-commands about the past and its forks: log, branches, moments, differences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from dosql_core.command_line.comparison import (
+    ADDED,
+    CHANGED,
+    REMOVED,
+    Comparison,
+    RowDifference,
+    TablePair,
+)
+from dosql_core.command_line.moments import PRESENT, parse_moment
+from dosql_core.command_line.reporting import UsageError
+from dosql_core.command_line.results.style import Palette
+from dosql_core.command_line.schema import table_exists
+from dosql_core.command_line.shell.dot_command import Invocation, dot_command
+from dosql_core.command_line.shell.shell import Shell
+from dosql_core.command_line.sql_words import identifier
+from dosql_core.command_line.values import sql_literal
+from dosql_core.command_line.wording import counted, size_text
+
+_COMMITS_SHOWN = 20
+_DIFFERENCES_SHOWN = 20
+
+
+@dot_command("log", "?COUNT?")
+def log(shell: Shell, typed: Invocation) -> None:
+    """List the last commits of the branch, the newest first.
+
+    It is the table dosql_log, which any query can read.
+    """
+    word = typed.word(0, str(_COMMITS_SHOWN))
+    if not word.isdecimal():
+        raise log.misused()
+    columns, rows = shell.query(
+        "SELECT lsn, committed_at, pages, bytes, author, message FROM dosql_log"
+        " ORDER BY lsn DESC LIMIT ?",
+        (int(word),),
+    )
+    shell.write_rows(columns, rows)
+
+
+@dot_command("branch", "?NAME? | -c NAME ?FROM? | -d NAME", completes=("branch",))
+def branch(shell: Shell, typed: Invocation) -> None:
+    """List branches, go to one, make one (-c, and go there), or drop one (-d)."""
+    match typed.words:
+        case []:
+            columns, rows = shell.query("SHOW BRANCHES")
+            shell.write_rows(columns, rows)
+        case ["-c", name]:
+            shell.query(f"CREATE BRANCH {identifier(name)}")
+            shell.use_branch(name)
+        case ["-c", name, source]:
+            shell.query(f"CREATE BRANCH {identifier(name)} FROM {identifier(source)}")
+            shell.use_branch(name)
+        case ["-d", name]:
+            shell.query(f"DROP BRANCH {identifier(name)}")
+        case [name] if not name.startswith("-"):
+            shell.use_branch(name)
+        case _:
+            raise branch.misused()
+
+
+@dot_command("snapshot", "?NAME? | -d NAME", completes=("snapshot",))
+def snapshot(shell: Shell, typed: Invocation) -> None:
+    """List snapshots, name the present moment, or drop a name (-d)."""
+    match typed.words:
+        case []:
+            columns, rows = shell.query("SHOW SNAPSHOTS")
+            shell.write_rows(columns, rows)
+        case ["-d", name]:
+            shell.query(f"DROP SNAPSHOT {identifier(name)}")
+        case [name] if not name.startswith("-"):
+            shell.query(f"CREATE SNAPSHOT {identifier(name)}")
+        case _:
+            raise snapshot.misused()
+
+
+@dot_command("asof", "MOMENT|now", completes=("moment",))
+def asof(shell: Shell, typed: Invocation) -> None:
+    """Go to a moment of the past, where everything can be read and nothing written; `now` returns.
+
+    MOMENT is an LSN (5), a time in UTC (2026-11-23 10:00:00), a distance (-1 hour),
+    snapshot:NAME or branch:NAME.
+    """
+    if not typed.words:
+        raise asof.misused()
+    moment = " ".join(typed.words)
+    as_of = None if moment.lower() == PRESENT else parse_moment(moment)
+    shell.open(shell.target.at(branch=shell.branch, as_of=as_of))
+
+
+@dot_command("diff", "?TABLE? FROM ?TO? ?--all?", completes=("moment", "moment"))
+def diff(shell: Shell, typed: Invocation) -> None:
+    """Show the rows that differ between two moments, of TABLE or of all tables.
+
+    Without TO, between FROM and now. A moment of several words is put in quotes. At most 20 rows
+    of a table are shown, with --all every one.
+    """
+    words = [word for word in typed.words if word != "--all"]
+    table = None
+    if len(words) == 3 or (len(words) == 2 and table_exists(shell.connection, words[0])):
+        table, *words = words
+    if not 1 <= len(words) <= 2:
+        raise diff.misused()
+    before = parse_moment(words[0])
+    after = parse_moment(words[1]) if len(words) == 2 and words[1].lower() != PRESENT else None
+    if shell.target.is_in_memory:
+        raise UsageError("a database in memory has no past to compare with")
+    target = shell.target.at(branch=shell.branch, as_of=None)
+    limit = None if "--all" in typed.words else _DIFFERENCES_SHOWN
+    with Comparison(target, before, after) as comparison:
+        pairs = comparison.pairs if table is None else [comparison.only(table)]
+        shell.write_text(difference_lines(comparison, pairs, limit, shell.output.palette))
+
+
+@dot_command("status")
+def status(shell: Shell, typed: Invocation) -> None:
+    """Show where the shell is: file, branch, moment, transaction, sizes."""
+    connection = shell.connection
+    (page_count,) = shell.query("PRAGMA page_count")[1][0]
+    (page_size,) = shell.query("PRAGMA page_size")[1][0]
+    values = {
+        "file": shell.target.path,
+        "branch": shell.branch or "none (no history is kept)",
+        "moment": "now" if shell.target.as_of is None else str(shell.target.as_of),
+        "LSN": "none" if shell.lsn is None else str(shell.lsn),
+        "transaction": "open" if connection.in_transaction else "none",
+        "size": f"{size_text(int(str(page_count)) * int(str(page_size)))}"
+        f" in {counted(int(str(page_count)), 'page')}",
+        "durability": shell.target.durability,
+    }
+    for name, value in values.items():
+        shell.output.write(f"{name:>12}: {value}\n")
+
+
+def difference_lines(
+    comparison: Comparison, pairs: Iterable[TablePair], limit: int | None, palette: Palette
+) -> Iterator[str]:
+    """Lines that tell a person what differs, at most `limit` rows of each table."""
+    nothing_differs = True
+    for pair in pairs:
+        lines = _table_lines(comparison, pair, limit, palette)
+        for line in lines:
+            nothing_differs = False
+            yield line
+    if nothing_differs:
+        yield "no differences\n"
+
+
+def _table_lines(
+    comparison: Comparison, pair: TablePair, limit: int | None, palette: Palette
+) -> Iterator[str]:
+    bold, reset = palette.header, palette.reset
+    if pair.before is None:
+        yield f"{bold}{pair.name}{reset}  {palette.added}table created{reset}\n"
+        return
+    if pair.after is None:
+        yield f"{bold}{pair.name}{reset}  {palette.removed}table dropped{reset}\n"
+        return
+    differences = comparison.differences(pair)
+    shown = list(islice(differences, limit))
+    counts = dict.fromkeys((REMOVED, CHANGED, ADDED), 0)
+    for difference in shown:
+        counts[difference.kind] += 1
+    for difference in differences:
+        counts[difference.kind] += 1
+    note = _column_note(pair)
+    if not shown and not note:
+        return
+    told = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
+    yield f"{bold}{pair.name}{reset}  {'; '.join(part for part in (told, note) if part)}\n"
+    for difference in shown:
+        yield f"  {_difference_text(difference, palette)}\n"
+    if hidden := sum(counts.values()) - len(shown):
+        yield f"  {palette.border}... and {counted(hidden, 'more row', 'more rows')}{reset}\n"
+
+
+def _column_note(pair: TablePair) -> str:
+    assert pair.before and pair.after
+    before = [column.name for column in pair.before.columns]
+    after = [column.name for column in pair.after.columns]
+    parts = [f"column {name} added" for name in after if name not in before]
+    parts += [f"column {name} dropped" for name in before if name not in after]
+    return ", ".join(parts)
+
+
+def _difference_text(difference: RowDifference, palette: Palette) -> str:
+    key = ", ".join(f"{name}={sql_literal(value)}" for name, value in difference.key.items())
+    before, after = difference.before or {}, difference.after or {}
+    if difference.kind == CHANGED:
+        changes = ", ".join(
+            f"{name}: {sql_literal(before[name])} → {sql_literal(after[name])}" for name in after
+        )
+        return f"{palette.changed}~ {key}{palette.reset}  {changes}"
+    mark, colour = ("+", palette.added) if difference.kind == ADDED else ("-", palette.removed)
+    values = ", ".join(
+        f"{name}={sql_literal(value)}"
+        for name, value in (after or before).items()
+        if name not in difference.key
+    )
+    return f"{colour}{mark} {key}{palette.reset}  {values}".rstrip()
+
+
+COMMANDS = (asof, branch, diff, log, snapshot, status)
