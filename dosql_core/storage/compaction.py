@@ -35,7 +35,7 @@ from dosql_core.storage.segment_format import (
 from dosql_core.storage.segment_reader import SegmentReader
 from dosql_core.storage.segment_stack import SegmentStack
 from dosql_core.storage.segment_writer import SegmentWriter
-from dosql_core.storage.tiering import choose_merge
+from dosql_core.storage.tiering import LIVE_SEGMENTS_MAX, choose_merge
 
 _PROGRESS_EVERY = 1024
 
@@ -142,15 +142,20 @@ def compact(
                 dropped = _drop(history, keep_from, pins, progress)
                 assert dropped is not None
         if merge:
-            _merge_all(history, progress)
+            _merge_all(history, progress, LIVE_SEGMENTS_MAX)
         return _report(before, size_before, history, dropped)
 
 
-def merge_small(history: BranchHistory, progress: Progress | None = None) -> CompactionReport:
-    """Merge the newest segments when too many are live; cheap to call after every seal."""
+def merge_small(
+    history: BranchHistory,
+    progress: Progress | None = None,
+    *,
+    live_max: int = LIVE_SEGMENTS_MAX,
+) -> CompactionReport:
+    """Merge the newest segments when more than `live_max` live; cheap to call after every seal."""
     with history.compacting:
         before, size_before = history.manifest, history.stored_bytes
-        _merge_all(history, progress)
+        _merge_all(history, progress, live_max)
         return _report(before, size_before, history, 0)
 
 
@@ -166,10 +171,10 @@ def _report(
     )
 
 
-def _merge_all(history: BranchHistory, progress: Progress | None) -> None:
+def _merge_all(history: BranchHistory, progress: Progress | None, live_max: int) -> None:
     with history.writing():
         manifest, stack = history.snapshot()
-    while (places := choose_merge([s.bytes for s in manifest.segments])) is not None:
+    while (places := choose_merge([s.bytes for s in manifest.segments], live_max)) is not None:
         merged = _rewrite(history, stack, places, None, manifest.is_readable, progress)
         replaced = manifest.segments[places.start : places.stop]
         history.replace_segments(replaced, merged)

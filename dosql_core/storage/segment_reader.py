@@ -271,6 +271,13 @@ class SegmentReader:
         self._chunk_ends = directory[16 * count : 24 * count].cast("Q")
         self._chunk_checksums = directory[24 * count :].cast("I")
         self._chunks_offset = trailer.chunks_offset
+        if (
+            trailer.index_offset + 16 * self.entry_count + 12 * slice_count != self._chunks_offset
+            or (self._chunk_ends[-1] if count else self._chunks_offset)
+            != trailer.chunk_directory_offset
+            or trailer.chunk_directory_offset + 28 * count + TRAILER_BYTES != self.bytes
+        ):
+            raise CorruptStoreError(f"{self.path}: its tables do not fill the file")
         self._chunks: dict[int, CommitChunk] = {}
 
     def _map_index(self, offset: int) -> None:
