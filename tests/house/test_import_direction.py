@@ -18,9 +18,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("dosql_core.kernel",),
     ("dosql_core.language",),
     ("dosql_core.history", "dosql_core.changes"),
-    ("dosql_core.command_execution", "dosql_core.pragmas"),
-    ("dosql_core.session",),
     ("dosql_core.database",),
+    ("dosql_core.command_execution",),
+    ("dosql_core.pragmas",),
+    ("dosql_core.session",),
     ("dosql_core",),  # the public names, gathered in dosql_core/__init__.py
     ("dosql_dbapi",),
     ("sqlalchemy_dosql", "peewee_dosql", "django_dosql", "dosql_core.command_line"),
