@@ -105,7 +105,7 @@ class Database:
 
     def _refuse_impossible_path(self, is_new_directory: bool) -> None:
         if os.path.isdir(self.path):
-            raise CannotOpenError(f"{self.path} is a directory; expected a database file")
+            raise CannotOpenError(f"unable to open database file: {self.path} is a directory")
         if os.path.exists(self.path):
             return
         if not is_new_directory and os.path.exists(os.path.join(self.directory, "refs.json")):
