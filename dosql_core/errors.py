@@ -145,6 +145,8 @@ class CannotOpenError(OperationalError):
 
     code = "DB_CONNECTION_FAILED"
     category = Category.CONNECTION
+    sqlite_errorcode = 14
+    sqlite_errorname = "SQLITE_CANTOPEN"
 
 
 class ConfigurationError(ProgrammingError):
@@ -461,6 +463,8 @@ class DatabaseLockedError(OperationalError):
     category = Category.TIMEOUT
     is_retryable = True
     hint = "try again, or raise `timeout`"
+    sqlite_errorcode = 5  # the queue of writers raises it, too, where SQLite never got to
+    sqlite_errorname = "SQLITE_BUSY"
 
 
 class SerializationFailure(OperationalError):

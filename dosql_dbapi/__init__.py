@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
 from dosql_core.errors import (
     DatabaseError,
     DataError,
@@ -50,6 +53,19 @@ threadsafety = 3
 sqlite_version_info = tuple(int(part) for part in sqlite_version.split("."))
 
 globals().update(_CONSTANTS)
+
+_DEPRECATED = {"version": "2.6.0", "version_info": (2, 6, 0), "OptimizedUnicode": str}
+
+
+def __getattr__(name: str) -> Any:
+    """Names that sqlite3 deprecated: the version of its interface, an alias of str."""
+    if name in _DEPRECATED:
+        warnings.warn(
+            f"{name} is deprecated, as in the standard library", DeprecationWarning, stacklevel=2
+        )
+        return _DEPRECATED[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "BINARY",

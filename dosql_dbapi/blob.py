@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +12,9 @@ from dosql_core.kernel.error_translation import KernelClosedErrors, KernelError,
 
 if TYPE_CHECKING:
     from dosql_dbapi.connection import Connection
+
+
+_OFFSET_MAX = 0x7FFFFFFF  # SQLite addresses blobs with 32 bits
 
 
 class Blob:
@@ -24,7 +28,7 @@ class Blob:
     _size: int
 
     def __new__(cls, *_arguments: Any, **_options: Any) -> Blob:
-        raise TypeError("cannot create 'dosql_dbapi.Blob' instances")
+        raise TypeError(f"cannot create '{cls.__module__}.{cls.__qualname__}' instances")
 
     @classmethod
     def _opened(cls, connection: Connection, kernel_blob: Any) -> Blob:
@@ -70,8 +74,8 @@ class Blob:
             base = self._size
         else:
             raise ValueError("'origin' should be os.SEEK_SET, os.SEEK_CUR, or os.SEEK_END")
-        if abs(offset) > 0x7FFFFFFF:
-            raise OverflowError("seek offset results in offset that is too large")
+        if origin != os.SEEK_SET and base + offset > _OFFSET_MAX:
+            raise OverflowError("seek offset results in overflow")
         if not 0 <= base + offset <= self._size:
             raise ValueError("offset out of blob range")
         self._offset = base + offset
@@ -86,7 +90,8 @@ class Blob:
         self._connection._check_usable()
         if self._blob is not None:
             blob, self._blob = self._blob, None
-            blob.close()
+            with suppress(KernelError):  # closing repeats what the last read or write raised
+                blob.close()
 
     def __enter__(self) -> Blob:
         self._check_open()
@@ -140,7 +145,10 @@ class Blob:
         raise TypeError("'Blob' object is not iterable")
 
     def _set_slice(self, key: slice, value: Any) -> None:
-        view = memoryview(value).cast("B")
+        view = memoryview(value)
+        if not view.c_contiguous:
+            raise BufferError("memoryview: underlying buffer is not C-contiguous")
+        view = view.cast("B")
         indexes = range(*key.indices(self._size))
         if len(view) != len(indexes):
             raise IndexError("Blob slice assignment is wrong size")

@@ -11,6 +11,7 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from threading import get_ident
 from types import TracebackType
 from typing import Any, ClassVar, Literal, NoReturn
@@ -32,9 +33,10 @@ from dosql_dbapi.adaptation import BaseTypes, bind_converted
 from dosql_dbapi.connection_callbacks import ConnectionCallbacks
 from dosql_dbapi.connection_tools import ConnectionTools
 from dosql_dbapi.cursor import Cursor, FreshCursor
-from dosql_dbapi.location import database_path, is_in_memory, shared_memory_uri
+from dosql_dbapi.location import locate
 from dosql_dbapi.plans import PlanBook
 from dosql_dbapi.recovery import CLOSED_CONNECTION
+from dosql_dbapi.statement import Statement, prepared
 from dosql_dbapi.user_functions import Callbacks
 
 LEGACY_TRANSACTION_CONTROL = -1
@@ -84,8 +86,8 @@ class Connection(ConnectionCallbacks, ConnectionTools):
         "_is_closed",
         "_is_closing_cursors",
         "_is_in_memory",
-        "_is_snapshot_due",  # an explicit deferred transaction has not read anything yet
-        "_is_turn_due",  # it has not written anything yet
+        "_is_next_read_noted",  # it matters to the LSN: see _note_read
+        "_is_turn_due",  # an explicit deferred transaction has not written anything yet
         "_isolation_level",
         "_kernel",
         "_last_insert_rowid",
@@ -138,26 +140,29 @@ class Connection(ConnectionCallbacks, ConnectionTools):
         on_progress: Callable[[int, int], None] | None = None,
         read_only: bool = False,
     ) -> None:
-        path = database_path(database)
+        location = locate(database, uri=uri, history=history)
         level = _valid_level(isolation_level)
         mode = _valid_autocommit(autocommit)
         self._let_go_of_former_database()
         options = SessionOptions(
             durability=_valid_durability(durability),
             timeout_seconds=timeout,
-            read_only=read_only,
+            read_only=read_only if location.read_only is None else location.read_only,
             cached_statements=cached_statements,
             database=DatabaseOptions(
-                history=history, changes=changes, create=create, retention=retention
+                history=history,
+                changes=changes,
+                create=create if location.create is None else location.create,
+                retention=retention,
             ),
         )
         try:
             session = open_session(
-                shared_memory_uri(path, uri) or path,
+                location.path,
                 branch=branch,
                 as_of=as_of,
                 options=options,
-                uri=uri,
+                uri=location.is_uri,
                 on_progress=on_progress,
             )
         except KernelError as error:
@@ -165,7 +170,7 @@ class Connection(ConnectionCallbacks, ConnectionTools):
         self._owner = get_ident() if check_same_thread else _ANY_THREAD
         self._is_closed = False
         self._is_closing_cursors = False
-        self._is_in_memory = is_in_memory(path, uri)
+        self._is_in_memory = location.is_in_memory
         self._timeout_seconds = timeout
         self._thread_wait = None
         self._detect_types = detect_types
@@ -187,13 +192,15 @@ class Connection(ConnectionCallbacks, ConnectionTools):
 
     def _use_kernel(self, kernel: KernelConnection) -> None:
         """Work on this connection of the kernel from now on."""
+        # Made by the kernel, these two are closed with it even when a statement of theirs is open.
+        self._control: KernelCursor = kernel.cursor()
+        self._probe: KernelCursor = kernel.cursor()
+        self._probe.exec_trace = self._note_columns()
         kernel.cursor_factory = FreshCursor
         kernel.convert_binding = bind_converted
         for register in self._registrations.values():
             register(kernel)
         self._kernel = kernel
-        self._control = KernelCursor(kernel)
-        self._probe: KernelCursor | None = None
         self._new_cursor: Callable[[], Any] = kernel.cursor
         self._changes = kernel.changes
         self._last_insert_rowid = kernel.last_insert_rowid
@@ -201,7 +208,7 @@ class Connection(ConnectionCallbacks, ConnectionTools):
         self._enter_write = self._session.enter_write
         self._leave_write = self._session.leave_write
         self._has_gate = self._session.gate_needed
-        self._is_snapshot_due = False
+        self._is_next_read_noted = False
         self._is_turn_due = False
         self._begin_sql = self._implicit_begin()
 
@@ -213,6 +220,8 @@ class Connection(ConnectionCallbacks, ConnectionTools):
         if factory is FreshCursor:
             cursor: Cursor = self._new_cursor()
             cursor._connection = self
+            cursor._row = None
+            cursor._shape = self._shape
         else:
             cursor = factory(self)
             if not issubclass(type(cursor), Cursor):
@@ -221,7 +230,7 @@ class Connection(ConnectionCallbacks, ConnectionTools):
                 )
         if self._row_factory is not None:
             cursor._factory = self._row_factory
-        cursor._shape = self._shape
+            cursor._shape = self._shape
         return cursor
 
     def execute(self, sql: str, parameters: Any = (), /) -> Cursor:
@@ -232,6 +241,12 @@ class Connection(ConnectionCallbacks, ConnectionTools):
         if self._row_factory is not None:
             cursor._factory = self._row_factory
         return cursor.execute(sql, parameters)
+
+    def __call__(self, *arguments: str) -> Statement:
+        """Check a statement without running it, as calling a sqlite3 connection does."""
+        self._check_usable()
+        (sql,) = arguments
+        return prepared(self, sql)
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> Cursor:
         """Make a cursor and run one write for every set of parameters."""
@@ -311,14 +326,22 @@ class Connection(ConnectionCallbacks, ConnectionTools):
         return "BEGIN IMMEDIATE"
 
     def _mark_deferred(self) -> None:
-        self._is_snapshot_due = self._is_turn_due = self._has_gate
+        self._is_next_read_noted = self._is_turn_due = self._has_gate
 
-    def _open_snapshot(self) -> None:
-        self._is_snapshot_due = False
-        self._session.begin_read()
+    def _note_read(self) -> None:
+        """The first read of a deferred transaction, or since a commit of this connection.
+
+        The one opens its snapshot so that its LSN is known; the other sees the present again, and
+        no longer the LSN of that commit.
+        """
+        self._is_next_read_noted = False
+        if self._in_autocommit():
+            self._session.forget_commit()
+        else:
+            self._session.begin_read()
 
     def _take_turn(self) -> None:
-        self._is_snapshot_due = self._is_turn_due = False
+        self._is_next_read_noted = self._is_turn_due = False
         self._enter_write()
 
     def _begin_statement_that_may_write(self) -> None:
@@ -331,7 +354,8 @@ class Connection(ConnectionCallbacks, ConnectionTools):
     def _after_statement(self) -> None:
         """Give the turn up when the statement ended the transaction, or was one itself."""
         if self._has_gate and self._in_autocommit():
-            self._is_snapshot_due = self._is_turn_due = False
+            self._is_turn_due = False
+            self._is_next_read_noted = True
             self._leave_write()
 
     def _after_failure(self) -> None:
@@ -523,17 +547,16 @@ class Connection(ConnectionCallbacks, ConnectionTools):
 
     def _probe_columns(self, sql: str) -> Any:
         """Names and declared types of the columns a statement would return; nothing is run."""
-        if self._probe is None:
-            self._probe = KernelCursor(self._kernel)
-            self._probe.exec_trace = self._note_columns()
-        self._probed = None
         try:
-            _run(self._probe, sql, NULL_BINDINGS)
-        except KernelTraceAbort:
-            return self._probed
+            self._compile(sql)
         except KernelError:
             return None
-        return None
+        return self._probed
+
+    def _compile(self, sql: str) -> None:
+        self._probed = None
+        with suppress(KernelTraceAbort):
+            _run(self._probe, sql, NULL_BINDINGS)
 
     def _note_columns(self) -> Callable[[Any, str, Any], bool]:
         # A weak reference: the connection owns the cursor that owns this function.
@@ -543,7 +566,7 @@ class Connection(ConnectionCallbacks, ConnectionTools):
             connection = this()
             if connection is not None:
                 connection._probed = cursor.get_description()
-            return False
+            return False  # which keeps the statement from running
 
         return note
 

@@ -88,8 +88,8 @@ class Cursor(KernelCursor):
                 parameters = bindable(parameters)
             plan = connection._plans[sql]
             if plan == READ:
-                if connection._is_snapshot_due:
-                    connection._open_snapshot()
+                if connection._is_next_read_noted:
+                    connection._note_read()
                 _run(self, sql, parameters)
                 self._row = _step(self)
                 self._rowcount = -1
@@ -105,6 +105,7 @@ class Cursor(KernelCursor):
                             _run(self, sql, parameters)
                         finally:
                             connection._leave_write()
+                            connection._is_next_read_noted = True
                     else:
                         _run(self, sql, parameters)
                 else:
@@ -141,9 +142,7 @@ class Cursor(KernelCursor):
         """The next row, or None after the last."""
         try:
             row = self._row
-            if row is None:
-                return execution.fetch_one_slowly(self)
-            if self._shape is not None:
+            if row is None or self._shape is not None:
                 return execution.fetch_one_slowly(self)
             self._row = _step(self)
         except Exception as error:

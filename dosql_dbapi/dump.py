@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 def dump_statements(connection: Connection, name_pattern: str | None) -> Iterator[str]:
     """Every statement that makes the database anew, in an order that works.
 
-    Tables come with their rows, then virtual tables, then what needs tables to be there: indexes,
-    triggers, views. The result runs in a transaction.
+    Tables come with their rows, then what needs them to be there: indexes, triggers, views. The
+    text runs in one transaction.
     """
     cursor = connection.cursor()
     cursor.row_factory = None
@@ -23,23 +23,28 @@ def dump_statements(connection: Connection, name_pattern: str | None) -> Iterato
         " AND (? IS NULL OR name LIKE ?) ORDER BY type = 'table' DESC, name",
         (name_pattern, name_pattern),
     ).fetchall()
-    tables = [(name, sql) for name, kind, sql in entries if kind == "table"]
-    virtual_tables = []
-    for name, sql in tables:
-        if name == "sqlite_sequence" or name.startswith("sqlite_stat"):
-            continue
-        if name.startswith("sqlite_"):
+    is_schema_writable = False
+    for name, kind, sql in entries:
+        if kind != "table" or name.startswith("sqlite_"):
             continue
         if sql.upper().startswith("CREATE VIRTUAL TABLE"):
-            virtual_tables.append((name, sql))
+            # Its shadow tables come by themselves; only the entry in the schema is missing.
+            if not is_schema_writable:
+                is_schema_writable = True
+                yield "PRAGMA writable_schema=ON;"
+            yield (
+                "INSERT INTO sqlite_master(type,name,tbl_name,rootpage,sql)"
+                f"VALUES('table',{_text(name)},{_text(name)},0,{_text(sql)});"
+            )
             continue
         yield f"{sql};"
         yield from _rows(connection, name)
-    yield from _virtual_tables(virtual_tables)
-    yield from _statistics(connection, [name for name, _sql in tables])
+    yield from _statistics(connection, [name for name, _kind, _sql in entries])
     for _name, kind, sql in entries:
         if kind != "table":
             yield f"{sql};"
+    if is_schema_writable:
+        yield "PRAGMA writable_schema=OFF;"
     yield "COMMIT;"
 
 
@@ -52,19 +57,6 @@ def _rows(connection: Connection, table: str) -> Iterator[str]:
     if values:
         for (text,) in cursor.execute(f"SELECT {values} FROM {_quoted(table)}"):
             yield f"INSERT INTO {_quoted(table)} VALUES({text});"
-
-
-def _virtual_tables(tables: list[tuple[str, str]]) -> Iterator[str]:
-    if not tables:
-        return
-    # Their shadow tables are dumped as ordinary tables; only the entry in the schema is missing.
-    yield "PRAGMA writable_schema=ON;"
-    for name, sql in tables:
-        yield (
-            "INSERT INTO sqlite_schema(type,name,tbl_name,rootpage,sql)"
-            f" VALUES('table',{_text(name)},{_text(name)},0,{_text(sql)});"
-        )
-    yield "PRAGMA writable_schema=OFF;"
 
 
 def _statistics(connection: Connection, names: list[str]) -> Iterator[str]:

@@ -68,8 +68,8 @@ def execute_other(cursor: Cursor, connection: Connection, sql: str, parameters: 
     if kind is StatementKind.DML:
         _run_write(cursor, connection, text, parameters, statement.has_returning)
     elif kind in _READS or (kind is StatementKind.PRAGMA and not _may_write(statement)):
-        if connection._is_snapshot_due:
-            connection._open_snapshot()
+        if connection._is_next_read_noted:
+            connection._note_read()
         _run_to_first_row(cursor, text, parameters)
     elif kind is StatementKind.BEGIN:
         connection._begin(text, statement.begin_mode)

@@ -3,44 +3,80 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote_to_bytes
+
+from dosql_core.errors import NotSupportedError, OperationalError
+
+# What SQLite would do with these takes the WAL, its locks or its syncs away from history.
+_AGAINST_HISTORY = ("immutable", "nolock", "psow", "vfs")
 
 
-def database_path(database: Any) -> str:
-    """The path or URI as text; PathLike and bytes are accepted as in sqlite3.
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A database to open.
 
-    Errors: TypeError for anything else.
+    Shape: `path` is a path, or a URI when `is_uri`. `read_only` and `create` are None where the
+           caller's options decide.
     """
-    return os.fsdecode(os.fspath(database))
+
+    path: str
+    is_uri: bool = False
+    is_in_memory: bool = False
+    read_only: bool | None = None
+    create: bool | None = None
 
 
-def is_in_memory(path: str, uri: bool) -> bool:
-    """Whether the database is private and temporary, so that nothing of it outlives the process."""
+def locate(database: Any, *, uri: bool, history: bool) -> Location:
+    """What and where to open; `uri` says that a text beginning with `file:` is a URI.
+
+    Errors: TypeError when `database` is no path; NotSupportedError for a URI that asks SQLite for
+            what would lose history; OperationalError for an access mode that does not exist.
+    """
+    path = os.fsdecode(os.fspath(database))
     if path in ("", ":memory:"):
-        return True
+        return Location(path, is_in_memory=True)
     if not uri or not path.startswith("file:"):
-        return False
+        return Location(path)
     name, query = _uri_parts(path)
-    return name in ("", ":memory:") or "memory" in query.get("mode", ())
+    mode = query.get("mode")
+    if mode not in (None, "ro", "rw", "rwc", "memory"):
+        raise OperationalError(f"no such access mode: {mode}")
+    if mode == "memory" or name in ("", ":memory:"):
+        if query.get("cache") == "shared":
+            return Location(_shared_memory_uri(name), is_uri=True, is_in_memory=True)
+        return Location(path, is_uri=True, is_in_memory=True)
+    if query.get("vfs") == "memdb":
+        return Location(path, is_uri=True, is_in_memory=True)
+    if not history:
+        return Location(path, is_uri=True)
+    for parameter in _AGAINST_HISTORY:
+        if parameter in query:
+            raise NotSupportedError(
+                f"{parameter}= in the URI of a database with history",
+                hint="leave it away, or connect with history=False",
+            )
+    return Location(
+        name,
+        read_only=True if mode == "ro" else None,
+        create=False if mode in ("ro", "rw") else None,
+    )
 
 
-def shared_memory_uri(path: str, uri: bool) -> str | None:
+def _shared_memory_uri(name: str) -> str:
     """The URI to open instead of one that asks for an in-memory database with a shared cache.
 
     The kernel's SQLite is built without shared caches and would give each connection a database of
     its own without a word. SQLite's memdb VFS shares one by name inside the process.
     """
-    if not uri or not path.startswith("file:"):
-        return None
-    name, query = _uri_parts(path)
-    if "shared" not in query.get("cache", ()):
-        return None
-    if name != ":memory:" and "memory" not in query.get("mode", ()):
-        return None
     return f"file:/{quote(name.lstrip('/'))}?vfs=memdb"
 
 
-def _uri_parts(path: str) -> tuple[str, dict[str, list[str]]]:
-    parts = urlsplit(path.removeprefix("file:"))
-    return unquote(parts.path), parse_qs(parts.query)
+def _uri_parts(uri: str) -> tuple[str, dict[str, str]]:
+    """Path and parameters of a `file:` URI, by SQLite's rules."""
+    rest = uri.removeprefix("file:").partition("#")[0]
+    path, _, query = rest.partition("?")
+    if path.startswith("//"):  # an authority: empty or localhost
+        path = "/" + path[2:].partition("/")[2]
+    return os.fsdecode(unquote_to_bytes(path)), dict(parse_qsl(query, keep_blank_values=True))

@@ -45,7 +45,7 @@ class PlanBook(dict[str, int]):
         if "\0" in sql:
             raise ProgrammingError("the query contains a null character")
         statement = classify(sql)
-        if statement.tail:
+        if statement.tail and not _is_open_comment(statement.tail):
             raise ProgrammingError(
                 "You can only execute one statement at a time.",
                 hint="executescript() runs several",
@@ -67,3 +67,9 @@ class PlanBook(dict[str, int]):
         if known is None:
             known = self.statements[sql] = classify(sql)
         return known
+
+
+def _is_open_comment(tail: str) -> bool:
+    """A comment that is never closed reaches to the end of the text and is no statement."""
+    tail = tail.lstrip(" \t\r\n\f;")
+    return tail.startswith("/*") and "*/" not in tail

@@ -90,7 +90,10 @@ def recover(cursor: Cursor, sql: Any, parameters: Any, error: Exception) -> None
         return
     connection._after_failure()
     cursor._rowcount = -1
-    cursor._described = None
+    if isinstance(error, UnicodeDecodeError):  # its column is worth knowing
+        cursor._described = sql
+    else:
+        cursor._described = None
     raise_translated(cursor, parameters, error)
 
 
@@ -111,7 +114,7 @@ def raise_translated(cursor: Cursor, parameters: Any, error: Exception) -> NoRet
     if isinstance(error, Error):
         raise error
     if isinstance(error, UnicodeDecodeError):
-        raise _undecodable(error) from error
+        raise _undecodable(cursor, error) from error
     if isinstance(error, KernelClosedErrors):
         if connection._is_closed:
             raise ConnectionClosedError(CLOSED_CONNECTION) from None
@@ -144,10 +147,13 @@ def translate_text_too_long(error: Exception) -> Error:
     return translated
 
 
-def _undecodable(error: UnicodeDecodeError) -> OperationalError:
+def _undecodable(cursor: Cursor, error: UnicodeDecodeError) -> OperationalError:
     shown = error.object.decode("utf-8", "replace")
+    names = [column[0] for column in cursor.description or ()]
+    # The kernel does not say which of several columns it was.
+    column = f" column '{names[0]}'" if len(names) == 1 else ""
     return OperationalError(
-        f"Could not decode to UTF-8 column with text '{shown}'",
+        f"Could not decode to UTF-8{column} with text '{shown}'",
         hint="the value is not text: read it with CAST(column AS BLOB)",
     )
 
