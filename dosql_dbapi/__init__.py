@@ -21,7 +21,8 @@ from dosql_core.kernel.sqlite_library import CONSTANTS as _CONSTANTS
 from dosql_core.kernel.sqlite_library import SQLITE_VERSION as sqlite_version
 from dosql_dbapi.adaptation import PrepareProtocol, adapt, adapters, register_adapter
 from dosql_dbapi.blob import Blob
-from dosql_dbapi.connection import LEGACY_TRANSACTION_CONTROL, Connection, connect
+from dosql_dbapi.connection import Connection, connect
+from dosql_dbapi.connection_transactions import LEGACY_TRANSACTION_CONTROL
 from dosql_dbapi.conversion import (
     PARSE_COLNAMES,
     PARSE_DECLTYPES,
@@ -61,7 +62,9 @@ def __getattr__(name: str) -> Any:
     """Names that sqlite3 deprecated: the version of its interface, an alias of str."""
     if name in _DEPRECATED:
         warnings.warn(
-            f"{name} is deprecated, as in the standard library", DeprecationWarning, stacklevel=2
+            f"{name} is deprecated and will be removed in Python 3.14, as sqlite3's is",
+            DeprecationWarning,
+            stacklevel=2,
         )
         return _DEPRECATED[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

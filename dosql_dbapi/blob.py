@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from dosql_core.errors import ProgrammingError
 from dosql_core.kernel.error_translation import KernelClosedErrors, KernelError, translate
@@ -191,7 +191,7 @@ class Blob:
         except (KernelError, ValueError) as error:
             self._refuse(error)
 
-    def _refuse(self, error: Exception) -> Any:
+    def _refuse(self, error: Exception) -> NoReturn:
         if isinstance(error, KernelError) and not isinstance(error, KernelClosedErrors):
             raise translate(error) from error
         self._connection._check_usable()

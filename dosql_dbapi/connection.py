@@ -6,22 +6,20 @@ What runs for every statement is kept in slots: methods of the kernel already bo
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import warnings
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from threading import get_ident
-from types import TracebackType
-from typing import Any, ClassVar, Literal, NoReturn
+from threading import RLock, get_ident
+from typing import Any, ClassVar, NoReturn
 
 from dosql_core import errors
 from dosql_core.errors import (
     ConnectionClosedError,
-    ForkedConnectionError,
     ProgrammingError,
-    WrongThreadError,
 )
 from dosql_core.kernel.connection import KernelConnection, KernelCursor
 from dosql_core.kernel.error_translation import KernelError, KernelTraceAbort, translate
@@ -31,19 +29,23 @@ from dosql_core.session import Session, open_session
 from dosql_dbapi import execution
 from dosql_dbapi.adaptation import BaseTypes, bind_converted
 from dosql_dbapi.connection_callbacks import ConnectionCallbacks
+from dosql_dbapi.connection_history import ConnectionHistory
+from dosql_dbapi.connection_state import ANY_THREAD, FORKED
 from dosql_dbapi.connection_tools import ConnectionTools
+from dosql_dbapi.connection_transactions import (
+    LEGACY_TRANSACTION_CONTROL,
+    valid_autocommit,
+    valid_level,
+)
 from dosql_dbapi.cursor import Cursor, FreshCursor
 from dosql_dbapi.location import locate
-from dosql_dbapi.plans import PlanBook
+from dosql_dbapi.plans import REMEMBERED_TEXTS_MAX, PlanBook
 from dosql_dbapi.recovery import CLOSED_CONNECTION
+from dosql_dbapi.results import Described
+from dosql_dbapi.shared_cursor import FreshSharedCursor
 from dosql_dbapi.statement import Statement, prepared
 from dosql_dbapi.user_functions import Callbacks
 
-LEGACY_TRANSACTION_CONTROL = -1
-
-_LEVELS = ("", "DEFERRED", "IMMEDIATE", "EXCLUSIVE")
-_ANY_THREAD = 0
-_FORKED = -1  # no thread has this identifier, so every use ends in _check_usable
 _WARNS_WHEN_NOT_CLOSED = sys.version_info >= (3, 13)  # as the standard library's does
 
 _run = KernelCursor.execute
@@ -59,7 +61,7 @@ def connect(*arguments: Any, **options: Any) -> Connection:
     return connection
 
 
-class Connection(ConnectionCallbacks, ConnectionTools):
+class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
     """A connection to one database, on one branch and perhaps as of one moment.
 
     The first eight parameters and `autocommit` are sqlite3's. `branch` is the branch to work on;
@@ -71,40 +73,7 @@ class Connection(ConnectionCallbacks, ConnectionTools):
     without, any thread may, one statement at a time: the others wait.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_autocommit",
-        "_begin_sql",  # what opens an implicit transaction; None when none is wanted
-        "_callbacks",
-        "_changes",
-        "_control",  # a cursor of the kernel for BEGIN, COMMIT and ROLLBACK
-        "_cursors",
-        "_detect_types",
-        "_enter_write",
-        "_has_gate",
-        "_in_autocommit",
-        "_is_closed",
-        "_is_closing_cursors",
-        "_is_in_memory",
-        "_is_next_read_noted",  # it matters to the LSN: see _note_read
-        "_is_turn_due",  # an explicit deferred transaction has not written anything yet
-        "_isolation_level",
-        "_kernel",
-        "_last_insert_rowid",
-        "_leave_write",
-        "_new_cursor",
-        "_owner",
-        "_plans",
-        "_probe",
-        "_probed",
-        "_registrations",
-        "_row_factory",
-        "_session",
-        "_shape",
-        "_text_factory",
-        "_thread_wait",
-        "_timeout_seconds",
-    )
+    __slots__ = ()
 
     # Optional extension of PEP 249: the exceptions, for code that has only the connection at hand.
     Warning: ClassVar[type[errors.Warning]] = errors.Warning
@@ -141,8 +110,8 @@ class Connection(ConnectionCallbacks, ConnectionTools):
         read_only: bool = False,
     ) -> None:
         location = locate(database, uri=uri, history=history)
-        level = _valid_level(isolation_level)
-        mode = _valid_autocommit(autocommit)
+        level = valid_level(isolation_level)
+        mode = valid_autocommit(autocommit)
         self._let_go_of_former_database()
         options = SessionOptions(
             durability=_valid_durability(durability),
@@ -167,16 +136,18 @@ class Connection(ConnectionCallbacks, ConnectionTools):
             )
         except KernelError as error:
             raise translate(error) from error
-        self._owner = get_ident() if check_same_thread else _ANY_THREAD
+        self._owner = get_ident() if check_same_thread else ANY_THREAD
+        self._lock = RLock()  # statements of several threads, one after another
         self._is_closed = False
         self._is_closing_cursors = False
+        self._is_in_block = False
         self._is_in_memory = location.is_in_memory
         self._timeout_seconds = timeout
-        self._thread_wait = None
+        self._thread_wait: tuple[float, float, float] | None = None
         self._detect_types = detect_types
         self._text_factory: Any = str
         self._row_factory: Any = None
-        self._shape = execution.convert_and_shape if detect_types else None
+        self._shape = execution.converting if detect_types else None
         self._isolation_level = level
         self._autocommit = mode
         self._callbacks = Callbacks()
@@ -196,13 +167,15 @@ class Connection(ConnectionCallbacks, ConnectionTools):
         self._control: KernelCursor = kernel.cursor()
         self._probe: KernelCursor = kernel.cursor()
         self._probe.exec_trace = self._note_columns()
-        kernel.cursor_factory = FreshCursor
+        kernel.cursor_factory = FreshCursor if self._owner else FreshSharedCursor
         kernel.convert_binding = bind_converted
         for register in self._registrations.values():
             register(kernel)
         self._kernel = kernel
         self._new_cursor: Callable[[], Any] = kernel.cursor
         self._changes = kernel.changes
+        self._data_version = kernel.data_version
+        self._columns_of: dict[str, tuple[int, Described | None]] = {}
         self._last_insert_rowid = kernel.last_insert_rowid
         self._in_autocommit = kernel.get_autocommit
         self._enter_write = self._session.enter_write
@@ -214,10 +187,10 @@ class Connection(ConnectionCallbacks, ConnectionTools):
 
     # -- cursors -----------------------------------------------------------------------------------
 
-    def cursor(self, factory: Callable[[Connection], Any] = FreshCursor) -> Cursor:
+    def cursor(self, factory: Callable[[Connection], Any] = Cursor) -> Cursor:
         """A new cursor; `factory` is a subclass of Cursor or a function that makes one."""
         self._check_usable()
-        if factory is FreshCursor:
+        if factory is Cursor:
             cursor: Cursor = self._new_cursor()
             cursor._connection = self
             cursor._row = None
@@ -242,10 +215,9 @@ class Connection(ConnectionCallbacks, ConnectionTools):
             cursor._factory = self._row_factory
         return cursor.execute(sql, parameters)
 
-    def __call__(self, *arguments: str) -> Statement:
+    def __call__(self, sql: str, /) -> Statement:
         """Check a statement without running it, as calling a sqlite3 connection does."""
         self._check_usable()
-        (sql,) = arguments
         return prepared(self, sql)
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> Cursor:
@@ -264,168 +236,8 @@ class Connection(ConnectionCallbacks, ConnectionTools):
 
     def _shape_for(self, factory: Any) -> Any:
         if self._detect_types or self._text_factory is not str:
-            return execution.convert_and_shape
+            return execution.converting
         return factory
-
-    # -- transactions ------------------------------------------------------------------------------
-
-    def commit(self) -> None:
-        """Commit what is pending; nothing happens when nothing is."""
-        self._check_usable()
-        if self._autocommit is not True and not self._in_autocommit():
-            self._end("COMMIT")
-
-    def rollback(self) -> None:
-        """Undo what is pending; nothing happens when nothing is."""
-        self._check_usable()
-        if self._autocommit is not True and not self._in_autocommit():
-            self._end("ROLLBACK")
-
-    def _end(self, sql: str) -> None:
-        try:
-            _run(self._control, sql)
-        except KernelError as error:
-            self._after_failure()
-            raise translate(error) from error
-        self._after_statement()
-        if self._autocommit is False:
-            self._begin("BEGIN", None)
-
-    def _begin(self, sql: str, mode: str | None) -> None:
-        """Begin a transaction the program asked for, or that `autocommit=False` implies."""
-        is_writing = mode in ("immediate", "exclusive")
-        if is_writing and self._has_gate:
-            self._enter_write()
-        try:
-            _run(self._control, sql)
-        except KernelError as error:
-            self._after_failure()
-            raise translate(error) from error
-        if not is_writing:
-            self._mark_deferred()
-
-    def _begin_write(self) -> None:
-        """Begin the implicit transaction of a write: at once with the write lock on a file."""
-        if self._has_gate:
-            self._enter_write()
-        try:
-            _run(self._control, self._begin_sql)
-        except KernelError as error:
-            if not self._in_autocommit():  # another thread of this connection was faster
-                return
-            self._after_failure()
-            raise translate(error) from error
-
-    def _implicit_begin(self) -> str | None:
-        if self._autocommit != LEGACY_TRANSACTION_CONTROL or self._isolation_level is None:
-            return None
-        if self._is_in_memory or self._isolation_level == "EXCLUSIVE":
-            return f"BEGIN {self._isolation_level}"
-        # A write follows in any case. Taking the lock for it now means waiting for a turn; taking
-        # it later, after a read, may mean that the transaction cannot be saved.
-        return "BEGIN IMMEDIATE"
-
-    def _mark_deferred(self) -> None:
-        self._is_next_read_noted = self._is_turn_due = self._has_gate
-
-    def _note_read(self) -> None:
-        """The first read of a deferred transaction, or since a commit of this connection.
-
-        The one opens its snapshot so that its LSN is known; the other sees the present again, and
-        no longer the LSN of that commit.
-        """
-        self._is_next_read_noted = False
-        if self._in_autocommit():
-            self._session.forget_commit()
-        else:
-            self._session.begin_read()
-
-    def _take_turn(self) -> None:
-        self._is_next_read_noted = self._is_turn_due = False
-        self._enter_write()
-
-    def _begin_statement_that_may_write(self) -> None:
-        if self._has_gate:
-            if self._in_autocommit():
-                self._enter_write()
-            elif self._is_turn_due:
-                self._take_turn()
-
-    def _after_statement(self) -> None:
-        """Give the turn up when the statement ended the transaction, or was one itself."""
-        if self._has_gate and self._in_autocommit():
-            self._is_turn_due = False
-            self._is_next_read_noted = True
-            self._leave_write()
-
-    def _after_failure(self) -> None:
-        if not self._is_closed:
-            self._after_statement()
-
-    @property
-    def in_transaction(self) -> bool:
-        """Whether a transaction is open."""
-        self._check_usable()
-        return not self._in_autocommit()
-
-    @property
-    def isolation_level(self) -> str | None:
-        """How implicit transactions begin; None for none at all. Setting None commits."""
-        self._check_usable()
-        return self._isolation_level
-
-    @isolation_level.setter
-    def isolation_level(self, level: str | None) -> None:
-        valid = _valid_level(level)
-        self._check_usable()
-        if valid is None and not self._in_autocommit():
-            self._end("COMMIT")
-        self._isolation_level = valid
-        self._begin_sql = self._implicit_begin()
-
-    @property
-    def autocommit(self) -> bool | int:
-        """True, False (a transaction is always open) or LEGACY_TRANSACTION_CONTROL."""
-        self._check_usable()
-        return self._autocommit
-
-    @autocommit.setter
-    def autocommit(self, mode: bool | int) -> None:
-        valid = _valid_autocommit(mode)
-        self._check_usable()
-        if valid is True and not self._in_autocommit():
-            self._autocommit = valid
-            self._end("COMMIT")
-        elif valid is False and self._in_autocommit():
-            self._begin("BEGIN", None)
-        self._autocommit = valid
-        self._begin_sql = self._implicit_begin()
-
-    @property
-    def _is_legacy(self) -> bool:
-        return self._autocommit == LEGACY_TRANSACTION_CONTROL
-
-    def __enter__(self) -> Connection:
-        """Nothing begins here: a transaction does with the first write."""
-        self._check_usable()
-        return self
-
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> Literal[False]:
-        """Commit when the block ended well, else roll back. The connection stays open."""
-        if exception_type is None:
-            try:
-                self.commit()
-            except BaseException:
-                self.rollback()
-                raise
-        else:
-            self.rollback()
-        return False
 
     # -- attributes --------------------------------------------------------------------------------
 
@@ -462,15 +274,16 @@ class Connection(ConnectionCallbacks, ConnectionTools):
     def close(self) -> None:
         """Close the connection and its cursors; what was not committed is rolled back."""
         owner = self._owner
-        if owner == _FORKED:
+        if owner == FORKED:
             self._is_closed = True  # the parent goes on using what this would close
             return
         if owner and owner != get_ident():
             self._refuse_thread()
-        if not self._is_closed:
-            if self._autocommit is False and not self._in_autocommit():
-                _run(self._control, "ROLLBACK")
-            self._release()
+        with self._lock:
+            if not self._is_closed:
+                if self._autocommit is False and not self._in_autocommit():
+                    _run(self._control, "ROLLBACK")
+                self._release()
 
     def _release(self) -> None:
         self._is_closing_cursors = True
@@ -493,36 +306,13 @@ class Connection(ConnectionCallbacks, ConnectionTools):
             self._release()
         del self._is_closed  # until the new database is open, there is none
 
-    def _check_usable(self) -> None:
-        """Errors: for a closed connection, another thread's, or one inherited through fork()."""
-        owner = self._owner
-        if owner and owner != get_ident():
-            if owner == _FORKED:
-                raise ForkedConnectionError(
-                    "this connection was opened before fork(); the child must open its own"
-                )
-            self._refuse_thread()
-        if self._is_closed:
-            raise ConnectionClosedError(CLOSED_CONNECTION)
-
-    def _refuse_thread(self) -> NoReturn:
-        raise WrongThreadError(
-            "SQLite objects created in a thread can only be used in that same thread. The object "
-            f"was created in thread id {self._owner} and this is thread id {get_ident()}."
-        )
-
     def _has_moved(self, cursor: Cursor) -> bool:
         """Whether a cursor is closed only because `USE BRANCH` closed the kernel below it."""
         return not self._is_closed and not getattr(cursor, "_is_closed", False)
 
-    def __getattr__(self, name: str) -> Any:
-        if name in Connection.__slots__:
-            raise ProgrammingError("Base Connection.__init__ not called.")
-        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
-
     def __del__(self) -> None:
         try:
-            if self._is_closed or self._owner == _FORKED:
+            if self._is_closed or self._owner == FORKED:
                 return
         except Exception:  # never opened
             return
@@ -544,6 +334,19 @@ class Connection(ConnectionCallbacks, ConnectionTools):
             if self._session.kernel is not self._kernel:
                 self._use_kernel(self._session.kernel)
         return answer
+
+    def _remember_columns(self, sql: str, version: int, columns: Described | None) -> None:
+        """Remember what the columns of a text are while the database stays at this version.
+
+        The version changes with every commit, of other processes, too, so a schema that somebody
+        else changed is never described as it was.
+        """
+        if len(self._columns_of) >= REMEMBERED_TEXTS_MAX:
+            self._columns_of.clear()
+        self._columns_of[sql] = (version, columns)
+
+    def _forget_columns(self) -> None:
+        self._columns_of.clear()
 
     def _probe_columns(self, sql: str) -> Any:
         """Names and declared types of the columns a statement would return; nothing is run."""
@@ -582,25 +385,6 @@ def _refuse_closed() -> NoReturn:
     raise ConnectionClosedError(CLOSED_CONNECTION)
 
 
-def _valid_level(level: str | None) -> str | None:
-    if level is None:
-        return None
-    if not isinstance(level, str):
-        raise TypeError(f"isolation_level must be str or None, not {type(level).__name__}")
-    upper = str.upper(level)
-    if upper not in _LEVELS:
-        raise ValueError(
-            "isolation_level string must be '', 'DEFERRED', 'IMMEDIATE', or 'EXCLUSIVE'"
-        )
-    return upper
-
-
-def _valid_autocommit(mode: bool | int) -> bool | int:
-    if mode is True or mode is False or mode == LEGACY_TRANSACTION_CONTROL:
-        return mode
-    raise ValueError("autocommit must be True, False, or sqlite3.LEGACY_TRANSACTION_CONTROL")
-
-
 def _valid_durability(durability: str | Durability) -> Durability:
     try:
         return Durability(durability)
@@ -612,13 +396,24 @@ def _valid_durability(durability: str | Durability) -> Durability:
 
 
 _open_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_what_is_open() -> None:
+    """Before the interpreter takes its modules apart, which closing still needs."""
+    for connection in list(_open_connections):
+        if connection._owner != FORKED:
+            with suppress(Exception):  # a daemon thread may still use it
+                connection._release()
+
+
 _inherited: list[Session] = []
 
 
 def _refuse_in_child() -> None:
     """After fork(): no connection may be used, nor closed by the garbage collector."""
     for connection in list(_open_connections):
-        connection._owner = _FORKED
+        connection._owner = FORKED
         _inherited.append(connection._session)
 
 

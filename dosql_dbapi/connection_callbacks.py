@@ -6,15 +6,15 @@ Each is remembered, so that the connection can register all of them again on ano
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dosql_core.errors import OperationalError, ProgrammingError
 from dosql_core.kernel.connection import KernelConnection
 from dosql_core.kernel.error_translation import KernelError, translate
+from dosql_dbapi.connection_state import ConnectionState
 from dosql_dbapi.hooks import Authorizer, guarded_authorizer, guarded_progress, tracer
 from dosql_dbapi.user_functions import (
     AggregateContext,
-    Callbacks,
     WindowContext,
     aggregate_factory,
     comparison,
@@ -23,17 +23,10 @@ from dosql_dbapi.user_functions import (
 _ARGUMENTS_MAX = 127
 
 
-class ConnectionCallbacks:
+class ConnectionCallbacks(ConnectionState):
     """Methods of Connection; they use its `_registrations` and `_callbacks`."""
 
     __slots__ = ()
-
-    if TYPE_CHECKING:
-        _callbacks: Callbacks
-        _kernel: KernelConnection
-        _registrations: dict[Any, Callable[[KernelConnection], None]]
-
-        def _check_usable(self) -> None: ...
 
     def create_function(
         self,

@@ -4,33 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dosql_core.errors import NotSupportedError, OperationalError, ProgrammingError
-from dosql_core.kernel.connection import KernelConnection
-from dosql_core.kernel.error_translation import KernelBusyErrors, KernelError, translate
+from dosql_core.kernel.error_translation import (
+    KernelBusyErrors,
+    KernelError,
+    result_code,
+    translate,
+)
 from dosql_core.kernel.sqlite_library import SQLITE_DONE, SQLITE_OK
 from dosql_dbapi.blob import Blob
+from dosql_dbapi.connection_transactions import ConnectionTransactions
 from dosql_dbapi.dump import dump_statements
 
 if TYPE_CHECKING:
     from dosql_dbapi.connection import Connection
 
 
-class ConnectionTools:
+class ConnectionTools(ConnectionTransactions):
     """Methods of Connection; they use its `_kernel`."""
 
     __slots__ = ()
-
-    if TYPE_CHECKING:
-        _has_gate: bool
-        _is_closed: bool
-        _is_in_memory: bool
-        _kernel: KernelConnection
-
-        def _check_usable(self) -> None: ...
-        def _begin_statement_that_may_write(self) -> None: ...
-        def _after_statement(self) -> None: ...
 
     def backup(
         self,
@@ -84,7 +79,7 @@ class ConnectionTools:
                 copy.step(pages)
                 status = SQLITE_DONE if copy.done else SQLITE_OK
             except KernelBusyErrors as error:
-                status = error.result
+                status = result_code(error)
                 time.sleep(sleep_seconds)
             if progress is not None:
                 progress(status, copy.remaining, copy.page_count)
@@ -117,7 +112,7 @@ class ConnectionTools:
     def iterdump(self, *, filter: str | None = None) -> Iterator[str]:
         """The SQL text that makes this database anew; `filter` is a LIKE pattern of names."""
         self._check_usable()
-        return dump_statements(self, filter)  # type: ignore[arg-type]
+        return dump_statements(cast("Connection", self), filter)
 
     def blobopen(
         self,
@@ -135,7 +130,7 @@ class ConnectionTools:
             kernel_blob = self._kernel.blob_open(name, table, column, row, not readonly)
         except KernelError as error:
             raise translate(error) from error
-        return Blob._opened(self, kernel_blob)  # type: ignore[arg-type]
+        return Blob._opened(cast("Connection", self), kernel_blob)
 
     def interrupt(self) -> None:
         """Stop every statement that runs on this connection; any thread may call it."""

@@ -51,7 +51,7 @@ def convert_row(
     text_factory: Callable[[bytes], Any],
 ) -> tuple[Any, ...]:
     """One row with its converters and the connection's `text_factory` applied."""
-    converted = []
+    converted: list[Any] = []
     for value, converter in zip(row, column_converters, strict=True):
         if value is None:
             converted.append(None)

@@ -73,7 +73,7 @@ class Cursor(KernelCursor):
 
     # -- running a statement -----------------------------------------------------------------------
 
-    def execute(self, sql: str, parameters: Any = (), /) -> Cursor:
+    def execute(self, sql: str, parameters: Any = (), /) -> Cursor:  # type: ignore[override]
         """Run one statement; for a SELECT, up to its first row.
 
         Errors: ProgrammingError for several statements, a closed cursor or connection, parameters
@@ -122,7 +122,9 @@ class Cursor(KernelCursor):
             recovery.recover(self, sql, parameters, error)
         return self
 
-    def executemany(self, sql: str, parameters: Iterable[Any], /) -> Cursor:
+    def executemany(  # type: ignore[override]
+        self, sql: str, parameters: Iterable[Any], /
+    ) -> Cursor:
         """Run one INSERT, UPDATE, DELETE or REPLACE for every set of parameters.
 
         Shape:  `rowcount` is the sum over all of them; rows of a RETURNING clause are dropped.
@@ -180,7 +182,7 @@ class Cursor(KernelCursor):
             recovery.fetch_failed(self, error)
         return rows
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         # A generator costs a third of what calling __next__ for every row does.
         while True:
             try:
@@ -211,7 +213,9 @@ class Cursor(KernelCursor):
     @property
     def description(self) -> Description | None:  # type: ignore[override]
         """Name and six Nones for each column of the result, or None when there is no result."""
-        described = execution.described(self)
+        described = getattr(self, "_described", None)
+        if type(described) is str:
+            described = execution.described(self)
         return None if described is None else described.description
 
     @property
@@ -272,7 +276,7 @@ class FreshCursor(Cursor):
     """What `Connection.cursor()` makes: a Cursor whose `__init__` is the kernel's own, in C."""
 
     __slots__ = ()
-    __init__ = KernelCursor.__init__  # type: ignore[assignment]
+    __init__ = KernelCursor.__init__
 
 
 FreshCursor.__name__ = FreshCursor.__qualname__ = "Cursor"

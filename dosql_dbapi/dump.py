@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from dosql_core.errors import OperationalError
+
 if TYPE_CHECKING:
     from dosql_dbapi.connection import Connection
+    from dosql_dbapi.cursor import Cursor
 
 
 def dump_statements(connection: Connection, name_pattern: str | None) -> Iterator[str]:
@@ -17,6 +20,8 @@ def dump_statements(connection: Connection, name_pattern: str | None) -> Iterato
     """
     cursor = connection.cursor()
     cursor.row_factory = None
+    if _has_violated_keys(cursor):
+        yield "PRAGMA foreign_keys=OFF;"  # rows that violate a key must go in as they are
     yield "BEGIN TRANSACTION;"
     entries = cursor.execute(
         "SELECT name, type, sql FROM sqlite_schema WHERE sql NOT NULL"
@@ -46,6 +51,13 @@ def dump_statements(connection: Connection, name_pattern: str | None) -> Iterato
     if is_schema_writable:
         yield "PRAGMA writable_schema=OFF;"
     yield "COMMIT;"
+
+
+def _has_violated_keys(cursor: Cursor) -> bool:
+    try:
+        return cursor.execute("PRAGMA foreign_key_check").fetchone() is not None
+    except OperationalError:  # a key that refers to what it may not: SQLite checks none of them
+        return False
 
 
 def _rows(connection: Connection, table: str) -> Iterator[str]:

@@ -6,9 +6,10 @@ columns of a result are called. The functions take the cursor they work for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from dosql_core.errors import ProgrammingError
@@ -20,7 +21,7 @@ from dosql_dbapi import recovery
 from dosql_dbapi.adaptation import adapt_base_type
 from dosql_dbapi.conversion import convert_row
 from dosql_dbapi.parameters import bindable
-from dosql_dbapi.results import Described, Held
+from dosql_dbapi.results import ColumnTypes, Described, Held
 from dosql_dbapi.row import Row, names_holder, new_row
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def execute_other(cursor: Cursor, connection: Connection, sql: str, parameters: 
         if is_first:
             connection._mark_deferred()
     else:
+        connection._forget_columns()  # it may change the schema
         connection._begin_statement_that_may_write()
         try:
             _run_to_first_row(cursor, text, parameters)
@@ -110,8 +112,9 @@ def _run_write(
         cursor._described = text if has_returning else None
         if has_returning:
             # All rows now: the statement, and in autocommit its commit, ends with the last one.
-            first = _step(cursor)
-            columns = _columns(cursor, connection, text, is_running=first is not None)
+            first = cursor._row = _step(cursor)
+            columns = _columns(cursor, connection, text)
+            cursor._row = None
             rows = [] if first is None else [first, *iter(partial(_step, cursor), None)]
             cursor._described = Held(columns or (), connection._detect_types, rows)
         cursor._rowcount = connection._changes()
@@ -243,14 +246,23 @@ def execute_script(cursor: Cursor, script: str) -> None:
 
 def fetch_one_slowly(cursor: Cursor) -> Any:
     """The next row where the fast path has none: shaped, held in memory, or really none."""
-    row, described = _next_raw_row(cursor)
+    connection = cursor._connection
+    owner = connection._owner
+    if owner and owner != get_ident():
+        connection._check_usable()
+    row = cursor._row
+    if row is None:
+        held = getattr(cursor, "_described", None)
+        if type(held) is not Held and not getattr(cursor, "_is_shaping", False):
+            _step(cursor)  # raises when the cursor or its connection is closed
+            return None
+    row, columns = _next_raw_row(cursor)
     if row is None:
         return None
-    shape = cursor._shape
-    if shape is None:
+    if cursor._shape is None:
         return row
     # The columns must be known before the step that may end the statement.
-    maker = _row_maker(cursor, described)
+    maker = _row_maker(cursor, columns)
     try:
         return maker(row)
     finally:
@@ -258,17 +270,16 @@ def fetch_one_slowly(cursor: Cursor) -> Any:
             cursor._row = _step(cursor)
 
 
-def _next_raw_row(cursor: Cursor) -> tuple[Any, Described | None]:
+def _next_raw_row(cursor: Cursor) -> tuple[Any, Held | None]:
     """The waiting row, still waiting when it is a step of the kernel; else one from memory."""
-    connection = recovery.connection_of(cursor)
-    connection._check_usable()
+    recovery.connection_of(cursor)._check_usable()
     if getattr(cursor, "_is_shaping", False):
         raise ProgrammingError(recovery.RECURSIVE_USE)
     row = getattr(cursor, "_row", None)
     if row is not None:
         return row, None
     held = getattr(cursor, "_described", None)
-    if isinstance(held, Held):
+    if type(held) is Held:
         return next(held.rows, None), held
     _step(cursor)  # raises when the cursor or its connection is closed
     return None, None
@@ -294,34 +305,36 @@ def fetch_slowly(cursor: Cursor, size: int | None) -> list[Any]:
     return rows if maker is None else list(map(maker, rows))
 
 
-def _row_maker(cursor: Cursor, columns: Described | None) -> Any:
+def _row_maker(cursor: Cursor, columns: Described | None) -> Callable[[tuple[Any, ...]], Any]:
     """A function that makes what the program wants of a raw row."""
     columns = columns or described(cursor)
     shape = cursor._shape
     if shape is Row and columns is not None:
-        maker = getattr(columns, "row_maker", None)
-        if maker is None:
+        if columns.row_maker is None:
             names = tuple([column[0] for column in columns.description])
-            maker = columns.row_maker = partial(new_row, Row, names_holder(names))
-        return maker
+            columns.row_maker = partial(new_row, Row, names_holder(names))
+        return columns.row_maker
+    if shape is converting:
+        return converting(cursor, columns)
     return partial(shape, cursor)
 
 
-def convert_and_shape(cursor: Cursor, row: tuple[Any, ...]) -> Any:
-    """The shape of cursors whose connection has converters or a text_factory."""
-    connection = cursor._connection
-    columns = described(cursor)
+def converting(cursor: Cursor, columns: Described | None) -> Callable[[tuple[Any, ...]], Any]:
+    """The row maker of connections with converters or a text_factory."""
     assert columns is not None  # there is a row, so there are columns
-    column_converters = getattr(columns, "converters", None)
-    if column_converters is None:
-        column_converters = columns.use_converters(connection._detect_types)
-    cursor._is_shaping = True
-    try:
-        converted = convert_row(row, column_converters, connection._text_factory)
-    finally:
-        cursor._is_shaping = False
+    converters = columns.converters()
+    text_factory = cursor._connection._text_factory
     factory = cursor.row_factory
-    return converted if factory is None else factory(cursor, converted)
+
+    def convert(row: tuple[Any, ...]) -> Any:
+        cursor._is_shaping = True
+        try:
+            converted = convert_row(row, converters, text_factory)
+        finally:
+            cursor._is_shaping = False
+        return converted if factory is None else factory(cursor, converted)
+
+    return convert
 
 
 # -- columns ---------------------------------------------------------------------------------------
@@ -329,29 +342,24 @@ def convert_and_shape(cursor: Cursor, row: tuple[Any, ...]) -> Any:
 
 def described(cursor: Cursor) -> Described | None:
     """What the columns of the cursor's result are, or None when it has none."""
-    known = getattr(cursor, "_described", None)
-    if type(known) is not str:
-        return known
+    text = getattr(cursor, "_described", None)
+    if type(text) is not str:
+        return text
     connection = cursor._connection
-    columns = _columns(cursor, connection, known, is_running=cursor._row is not None)
-    cursor._described = found = (
-        _described_columns(columns, connection._detect_types) if columns else None
-    )
+    version = connection._data_version()
+    known = connection._columns_of.get(text)
+    if known is not None and known[0] == version:
+        cursor._described = known[1]
+        return known[1]
+    columns = _columns(cursor, connection, text)
+    cursor._described = found = Described(columns, connection._detect_types) if columns else None
+    connection._remember_columns(text, version, found)
     return found
 
 
-def _columns(cursor: Cursor, connection: Connection, sql: str, *, is_running: bool) -> Any:
-    if is_running:
+def _columns(cursor: Cursor, connection: Connection, sql: str) -> ColumnTypes | None:
+    """The kernel's names and declared types: of the statement that runs, else of a copy of it."""
+    if cursor._row is not None:
         return KernelCursor.get_description(cursor)
-    return connection._probe_columns(sql)
-
-
-def _described_columns(columns: Any, detect_types: int) -> Described:
-    if detect_types:  # its converters are looked up anew for every execution
-        return Described(columns, detect_types)
-    return _plain_columns(columns)
-
-
-@lru_cache(maxsize=1024)
-def _plain_columns(columns: Any) -> Described:
-    return Described(columns, 0)
+    columns: ColumnTypes | None = connection._probe_columns(sql)
+    return columns

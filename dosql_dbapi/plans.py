@@ -14,6 +14,19 @@ OTHER: Final = 3
 
 REMEMBERED_TEXTS_MAX = 4096
 
+# How nearly every text begins. Such a text is classified only when it holds a word or a character
+# that could make it something else; that would cost more than many a statement takes to run.
+_PLAN_OF_START = {
+    word + blank: plan
+    for word, plan in (
+        ("select", READ),
+        ("insert", WRITE),
+        ("update", WRITE),
+        ("delete", WRITE),
+    )
+    for blank in " \n\t"
+}
+
 
 class PlanBook(dict[str, int]):
     """The plan of every text a connection ran lately; a text it does not hold is decided on.
@@ -42,6 +55,22 @@ class PlanBook(dict[str, int]):
         if len(self) >= REMEMBERED_TEXTS_MAX:
             self.clear()
             self.statements.clear()
+        lowered = sql.lower()
+        plan = _PLAN_OF_START.get(lowered[:7], OTHER)
+        if (
+            plan == OTHER
+            or self.looks_at_parameters
+            or ";" in sql
+            or "of" in lowered
+            or "returning" in lowered
+            or "branch" in lowered  # DELETE BRANCH is ours
+            or "\0" in sql
+        ):
+            plan = self._look_closer(sql)
+        self[sql] = plan
+        return plan
+
+    def _look_closer(self, sql: str) -> int:
         if "\0" in sql:
             raise ProgrammingError("the query contains a null character")
         statement = classify(sql)
@@ -50,16 +79,13 @@ class PlanBook(dict[str, int]):
                 "You can only execute one statement at a time.",
                 hint="executescript() runs several",
             )
-        plan = OTHER
         if statement.text is sql and statement.as_of is None and not self.looks_at_parameters:
             if statement.kind is StatementKind.SELECT:
-                plan = READ
-            elif statement.kind is StatementKind.DML and not statement.has_returning:
-                plan = WRITE
-        if plan == OTHER:
-            self.statements[sql] = statement
-        self[sql] = plan
-        return plan
+                return READ
+            if statement.kind is StatementKind.DML and not statement.has_returning:
+                return WRITE
+        self.statements[sql] = statement
+        return OTHER
 
     def statement(self, sql: str) -> Statement:
         """The classified form of a text."""

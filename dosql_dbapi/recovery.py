@@ -58,7 +58,7 @@ def require_connection(connection: Any) -> Connection:
 
 def connection_of(cursor: Cursor) -> Connection:
     """The connection of a cursor that was made properly."""
-    connection = getattr(cursor, "_connection", None)
+    connection: Connection | None = getattr(cursor, "_connection", None)
     if connection is None:
         raise ProgrammingError("Base Cursor.__init__ not called.")
     return connection

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from dosql_dbapi.conversion import Converter, converter_for_column, shown_name
@@ -12,15 +12,18 @@ ColumnTypes = tuple[tuple[str, str | None], ...]
 
 
 class Described:
-    """The columns of a result. `columns` are the kernel's pairs of name and declared type."""
+    """The columns of a result; shared by executions of one text while the schema stays.
 
-    __slots__ = ("columns", "converters", "description", "row_maker")
+    `columns` are the kernel's pairs of name and declared type; `row_maker` makes a Row of a tuple,
+    once somebody asked for Rows.
+    """
 
-    converters: tuple[Converter | None, ...]
-    row_maker: Any
+    __slots__ = ("_detect_types", "columns", "description", "row_maker")
 
     def __init__(self, columns: ColumnTypes, detect_types: int) -> None:
+        self._detect_types = detect_types
         self.columns = columns
+        self.row_maker: Callable[[tuple[Any, ...]], Any] | None = None
         self.description: Description = tuple(
             [
                 (shown_name(name, detect_types), None, None, None, None, None, None)
@@ -28,15 +31,14 @@ class Described:
             ]
         )
 
-    def use_converters(self, detect_types: int) -> tuple[Converter | None, ...]:
-        """The converter of each column; asked for once per execution, since they may change."""
-        self.converters = tuple(
+    def converters(self) -> tuple[Converter | None, ...]:
+        """The converter each column asks for, as they are registered now."""
+        return tuple(
             [
-                converter_for_column(name, declared_type, detect_types)
+                converter_for_column(name, declared_type, self._detect_types)
                 for name, declared_type in self.columns
             ]
         )
-        return self.converters
 
 
 class Held(Described):

@@ -124,7 +124,7 @@ class AggregateContext:
         return self._call_method("finalize")
 
     def _call_method(self, name: str, *values: Any) -> Any:
-        method = getattr(self._instance, name, None)
+        method: Any = getattr(self._instance, name, None)
         if method is None:
             self._fail(
                 AttributeError(f"'{type(self._instance).__name__}' has no attribute '{name}'"),

@@ -164,6 +164,11 @@ def result_code_name(code: int) -> str:
     return str(name) if name is not None else "unknown"
 
 
+def result_code(error: apsw.Error) -> int:
+    """SQLite's primary result code, or SQLITE_ERROR when the error is apsw's own."""
+    return int(getattr(error, "result", apsw.SQLITE_ERROR))
+
+
 def translate(error: apsw.Error) -> Error | MemoryError:
     """Our error for one of apsw's, with the same message; raise it `from` the one given."""
     raised = type(error)

@@ -1,0 +1,201 @@
+"""The half of a connection that begins and ends transactions, the implicit ones too."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Literal, Self
+
+from dosql_core.kernel.connection import KernelCursor
+from dosql_core.kernel.error_translation import KernelError, translate
+from dosql_dbapi.connection_state import ConnectionState
+
+LEGACY_TRANSACTION_CONTROL = -1
+
+_LEVELS = ("", "DEFERRED", "IMMEDIATE", "EXCLUSIVE")
+
+_run = KernelCursor.execute
+
+
+class ConnectionTransactions(ConnectionState):
+    """commit, rollback, isolation levels, and whose turn it is to write."""
+
+    __slots__ = ()
+
+    def commit(self) -> None:
+        """Commit what is pending; nothing happens when nothing is."""
+        self._check_usable()
+        with self._lock:
+            if self._autocommit is not True and not self._in_autocommit():
+                self._end("COMMIT")
+
+    def rollback(self) -> None:
+        """Undo what is pending; nothing happens when nothing is."""
+        self._check_usable()
+        with self._lock:
+            if self._autocommit is not True and not self._in_autocommit():
+                self._end("ROLLBACK")
+
+    def _end(self, sql: str) -> None:
+        try:
+            _run(self._control, sql)
+        except KernelError as error:
+            self._after_failure()
+            raise translate(error) from error
+        self._after_statement()
+        if self._autocommit is False:
+            self._begin("BEGIN", None)
+
+    def _begin(self, sql: str, mode: str | None) -> None:
+        """Begin a transaction the program asked for, or that `autocommit=False` implies."""
+        is_writing = mode in ("immediate", "exclusive")
+        if is_writing and self._has_gate:
+            self._enter_write()
+        try:
+            _run(self._control, sql)
+        except KernelError as error:
+            self._after_failure()
+            raise translate(error) from error
+        if not is_writing:
+            self._mark_deferred()
+
+    def _begin_write(self) -> None:
+        """Begin the implicit transaction of a write: at once with the write lock on a file."""
+        if self._has_gate:
+            self._enter_write()
+        try:
+            _run(self._control, self._begin_sql or "BEGIN")
+        except KernelError as error:
+            if not self._in_autocommit():  # another thread of this connection was faster
+                return
+            self._after_failure()
+            raise translate(error) from error
+
+    def _implicit_begin(self) -> str | None:
+        if self._autocommit != LEGACY_TRANSACTION_CONTROL or self._isolation_level is None:
+            return None
+        if self._is_in_memory or self._isolation_level == "EXCLUSIVE":
+            return f"BEGIN {self._isolation_level}"
+        # A write follows in any case. Taking the lock for it now means waiting for a turn; taking
+        # it later, after a read, may mean that the transaction cannot be saved.
+        return "BEGIN IMMEDIATE"
+
+    def _mark_deferred(self) -> None:
+        self._is_next_read_noted = self._is_turn_due = self._has_gate
+
+    def _note_read(self) -> None:
+        """The first read of a deferred transaction, or since a commit of this connection.
+
+        The one opens its snapshot so that its LSN is known; the other sees the present again, and
+        no longer the LSN of that commit.
+        """
+        self._is_next_read_noted = False
+        if self._in_autocommit():
+            self._session.forget_commit()
+        else:
+            self._session.begin_read()
+
+    def _take_turn(self) -> None:
+        self._is_next_read_noted = self._is_turn_due = False
+        self._enter_write()
+
+    def _begin_statement_that_may_write(self) -> None:
+        if self._has_gate:
+            if self._in_autocommit():
+                self._enter_write()
+            elif self._is_turn_due:
+                self._take_turn()
+
+    def _after_statement(self) -> None:
+        """Give the turn up when the statement ended the transaction, or was one itself."""
+        if self._has_gate and self._in_autocommit():
+            self._is_turn_due = False
+            self._is_next_read_noted = True
+            self._leave_write()
+
+    def _after_failure(self) -> None:
+        if not self._is_closed:
+            self._after_statement()
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        self._check_usable()
+        return not self._in_autocommit()
+
+    @property
+    def isolation_level(self) -> str | None:
+        """How implicit transactions begin; None for none at all. Setting None commits."""
+        self._check_usable()
+        return self._isolation_level
+
+    @isolation_level.setter
+    def isolation_level(self, level: str | None) -> None:
+        valid = valid_level(level)
+        self._check_usable()
+        if valid is None and not self._in_autocommit():
+            self._end("COMMIT")
+        self._isolation_level = valid
+        self._begin_sql = self._implicit_begin()
+
+    @property
+    def autocommit(self) -> bool | int:
+        """True, False (a transaction is always open) or LEGACY_TRANSACTION_CONTROL."""
+        self._check_usable()
+        return self._autocommit
+
+    @autocommit.setter
+    def autocommit(self, mode: bool | int) -> None:
+        valid = valid_autocommit(mode)
+        self._check_usable()
+        if valid is True and not self._in_autocommit():
+            self._autocommit = valid
+            self._end("COMMIT")
+        elif valid is False and self._in_autocommit():
+            self._begin("BEGIN", None)
+        self._autocommit = valid
+        self._begin_sql = self._implicit_begin()
+
+    @property
+    def _is_legacy(self) -> bool:
+        return self._autocommit == LEGACY_TRANSACTION_CONTROL
+
+    def __enter__(self) -> Self:
+        """Nothing begins here: a transaction does with the first write."""
+        self._check_usable()
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> Literal[False]:
+        """Commit when the block ended well, else roll back. The connection stays open."""
+        if exception_type is None:
+            try:
+                self.commit()
+            except BaseException:
+                self.rollback()
+                raise
+        else:
+            self.rollback()
+        return False
+
+
+def valid_level(level: str | None) -> str | None:
+    if level is None:
+        return None
+    if not isinstance(level, str):
+        raise TypeError(f"isolation_level must be str or None, not {type(level).__name__}")
+    upper = str.upper(level)
+    if upper not in _LEVELS:
+        raise ValueError(
+            "isolation_level string must be '', 'DEFERRED', 'IMMEDIATE', or 'EXCLUSIVE'"
+        )
+    return upper
+
+
+def valid_autocommit(mode: bool | int) -> bool | int:
+    if mode is True or mode is False or mode == LEGACY_TRANSACTION_CONTROL:
+        return mode
+    raise ValueError("autocommit must be True, False, or sqlite3.LEGACY_TRANSACTION_CONTROL")
