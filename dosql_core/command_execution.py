@@ -12,6 +12,7 @@ from dosql_core.history.log import walk_log
 from dosql_core.history.moments import Moment, format_time
 from dosql_core.history.restore import restore_branch
 from dosql_core.history.table_restore import restore_table
+from dosql_core.kernel.connection import run
 from dosql_core.language import commands
 from dosql_core.language.classify import Statement
 from dosql_core.language.moments import MomentKind
@@ -165,7 +166,7 @@ def _set_transaction(session: HeadSession, command: Any, _moment: Moment | None)
             raise NotSupportedError("a connection to the past is read-only")
         if session.as_of is None:
             flag = "ON" if command.read_only else "OFF"
-            session.kernel.execute(f"PRAGMA query_only = {flag}").fetchall()
+            run(session.kernel, f"PRAGMA query_only = {flag}")
     return CommandResult(message="SERIALIZABLE")
 
 

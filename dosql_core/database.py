@@ -8,7 +8,6 @@ import shutil
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from dosql_core.errors import (
     BranchInUseError,
@@ -23,12 +22,12 @@ from dosql_core.history.log import LoggedCommit, log_of
 from dosql_core.history.moments import AsOf, moment_from
 from dosql_core.history.refs import BranchRef, Refs, RefsContent
 from dosql_core.history.restore import rebuild_head, restore_branch
-from dosql_core.history.retention import CompactionTotals, compact_branches
+from dosql_core.history.retention import CompactionTotals, compact_branches, compact_head
 from dosql_core.history.settling import wait_until_settled
 from dosql_core.history.snapshots import Snapshots
 from dosql_core.history.time_travel import ResolvedMoment, resolve
 from dosql_core.history.verification import Finding, verify_database
-from dosql_core.identifiers import MAIN_BRANCH, MAIN_BRANCH_ID, BranchId, Lsn, Microseconds
+from dosql_core.identifiers import MAIN_BRANCH, MAIN_BRANCH_ID, BranchId, Lsn
 from dosql_core.kernel.head import Head, HeadPlace
 from dosql_core.options import DatabaseOptions, Retention
 from dosql_core.storage.branch_history import BranchHistory
@@ -172,7 +171,7 @@ class Database:
                     create=branch_id == MAIN_BRANCH_ID,
                     capture_bytes=self.options.wal_capture_bytes,
                     on_progress=on_progress,
-                    on_cycle=lambda: self._keep_history_small(branch_id),
+                    on_cycle=self._keep_history_small,
                 )
                 self._heads[branch_id] = head
                 self._histories[branch_id] = head.history
@@ -340,9 +339,13 @@ class Database:
                 head.checkpoint()
         return compact_branches(self, list(self.refs().branches), progress)
 
-    def _keep_history_small(self, branch_id: BranchId) -> None:
-        """After a cycle of the keeper: merge segments and follow retention, in the background."""
-        compact_branches(self, [branch_id], None, only_when_due=True)
+    def _keep_history_small(self, head: Head) -> None:
+        """After a cycle of the keeper: merge segments and follow retention, in the background.
+
+        Runs in the head's own thread while the head may be closing, so it takes no lock of ours.
+        """
+        with self.compaction_stopped():
+            compact_head(head, self.refs(), None, only_when_due=True)
 
     def verify(self, progress: Progress | None = None, *, deep: bool = True) -> list[Finding]:
         """Check everything; an empty list says that nothing is wrong."""
@@ -384,10 +387,13 @@ class Database:
             self._close_heads()
 
     def _close_heads(self) -> None:
-        with self._lock, contextlib.ExitStack() as closing:
-            for branch_id in list(self._heads):
-                closing.callback(self._close_head, branch_id)
+        with self._lock:
+            heads = list(self._heads.values())
+            self._heads.clear()
             self._histories.clear()
+        with contextlib.ExitStack() as closing:
+            for head in heads:
+                closing.callback(head.close)
 
     def __enter__(self) -> Database:
         return self

@@ -28,6 +28,7 @@ from dosql_core.kernel.connection import (
     OPEN_READ_WRITE,
     OPEN_URI,
     KernelConnection,
+    run,
 )
 from dosql_core.kernel.head_connection import HeadConnection
 from dosql_core.kernel.log_table import register_log_table
@@ -148,7 +149,7 @@ class _HistorySession(Session):
         elif clause.is_parameter:
             value = own[0]
         else:
-            ((value,),) = self.kernel.execute(f"SELECT {clause.value_sql}", own).fetchall()
+            ((value,),) = run(self.kernel, f"SELECT {clause.value_sql}", own)
         if not isinstance(value, (int, float, str)):
             if clause.kind in (MomentKind.TIMESTAMP, MomentKind.LSN):
                 return moment_from(value)  # type: ignore[arg-type]
@@ -291,7 +292,7 @@ class PastSession(_HistorySession):
                 flags=OPEN_READ_ONLY | OPEN_URI,
                 statementcachesize=options.cached_statements,
             )
-            kernel.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
+            run(kernel, "SELECT 1 FROM sqlite_schema LIMIT 1")
         finally:
             past_vfs().forget(name)
         super().__init__(database, resolved.branch_id, kernel, replace(options, read_only=True))

@@ -14,7 +14,9 @@ from typing import TypeAlias
 import dosql_dbapi
 from dosql_core.command_line.moments import Moment
 from dosql_core.command_line.reporting import UsageError
+from dosql_core.database import Database, open_database, rebuild_head
 from dosql_core.errors import NoHistoryError
+from dosql_core.options import DatabaseOptions
 
 Connection: TypeAlias = dosql_dbapi.Connection
 Cursor: TypeAlias = dosql_dbapi.Cursor
@@ -68,6 +70,23 @@ def connect(target: Target, on_progress: OnProgress | None = None) -> Connection
         create=target.create,
         on_progress=on_progress,
     )
+
+
+def open_existing(path: str, on_progress: OnProgress | None = None) -> Database:
+    """Open a database that is there, for what concerns all of it; close it in the end.
+
+    Errors: UsageError when there is none; what `open_database` raises.
+    """
+    require_database(path)
+    return open_database(path, DatabaseOptions(create=False), on_progress=on_progress)
+
+
+def rebuild_lost_head(path: str) -> int:
+    """Make the database file again from the history beside it; the LSN it then has.
+
+    Errors: what `rebuild_head` raises.
+    """
+    return rebuild_head(path)
 
 
 def require_database(path: str) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime
 
-from dosql_core.identifiers import Microseconds
-
 _SIZE_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 _AGES = (
     (365 * 86_400, "year"),
@@ -48,28 +46,15 @@ def duration_text(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def time_text(moment: Microseconds) -> str:
+def time_text(moment: datetime.datetime) -> str:
     """The moment in UTC, with its microseconds, in the form AS OF TIMESTAMP accepts."""
-    return as_datetime(moment).strftime("%Y-%m-%d %H:%M:%S.%f")
+    return moment.astimezone(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
-def iso_time(moment: Microseconds) -> str:
-    """The moment as ISO 8601 with its zone, for programs."""
-    return as_datetime(moment).isoformat(timespec="microseconds")
-
-
-def age_text(moment: Microseconds, now: datetime.datetime | None = None) -> str:
+def age_text(moment: datetime.datetime, now: datetime.datetime | None = None) -> str:
     """How long ago the moment was: `now`, `3 minutes ago`."""
-    present = now or datetime.datetime.now(datetime.UTC)
-    seconds = (present - as_datetime(moment)).total_seconds()
+    seconds = ((now or datetime.datetime.now(datetime.UTC)) - moment).total_seconds()
     for unit_seconds, noun in _AGES:
         if seconds >= unit_seconds:
             return f"{counted(int(seconds // unit_seconds), noun)} ago"
     return "now"
-
-
-def as_datetime(moment: Microseconds) -> datetime.datetime:
-    """The moment as an aware datetime, exact to the microsecond."""
-    return datetime.datetime.fromtimestamp(0, datetime.UTC) + datetime.timedelta(
-        microseconds=moment
-    )

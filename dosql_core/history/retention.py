@@ -9,9 +9,11 @@ from dosql_core.errors import RetentionPolicyError
 from dosql_core.history.branching import BranchedDatabase
 from dosql_core.history.moments import now
 from dosql_core.history.pins import pinned_lsns
+from dosql_core.history.refs import RefsContent
 from dosql_core.identifiers import BranchId, Lsn, Microseconds
+from dosql_core.kernel.head import Head
 from dosql_core.options import Retention
-from dosql_core.storage.compaction import compact, merge_small
+from dosql_core.storage.compaction import CompactionReport, compact, merge_small
 from dosql_core.storage.page_history import PageHistory
 
 Progress = Callable[[int, int], None]
@@ -63,39 +65,43 @@ def _oldest_within(history: PageHistory, bytes_max: int) -> Lsn:
 
 
 def compact_branches(
-    database: BranchedDatabase,
-    branch_ids: list[BranchId],
-    progress: Progress | None,
-    *,
-    only_when_due: bool = False,
+    database: BranchedDatabase, branch_ids: list[BranchId], progress: Progress | None
 ) -> CompactionTotals:
-    """Follow retention on some branches and merge their segments.
-
-    `only_when_due` leaves it at merging small segments until a tenth of the commits may go.
-    """
+    """Follow retention on some branches and merge their segments."""
     totals = CompactionTotals()
     with database.compaction_stopped():
-        retention = database.refs().retention
         for branch_id in branch_ids:
-            with database.opened_head(branch_id) as head, head.capture:
-                history = head.history
-                history.refresh()
-                keep = oldest_lsn_to_keep(history, retention, now())
-                own = head.own_history
-                may_go = keep - own.oldest_lsn
-                worth = may_go > _WORTH_DROPPING_SHARE * max(own.newest_lsn - own.oldest_lsn, 10)
-                if only_when_due and not worth:
-                    merge_small(own)
-                    continue
-                report = compact(
-                    own,
-                    keep_from=max(keep, own.oldest_lsn),
-                    pins=pinned_lsns(database.refs(), branch_id),
-                    progress=progress,
-                )
+            with database.opened_head(branch_id) as head:
+                report = compact_head(head, database.refs(), progress)
+            if report is not None:
                 totals.bytes_before += report.bytes_before
                 totals.bytes_after += report.bytes_after
                 totals.versions_dropped += report.versions_dropped
                 totals.segments_before += report.segments_before
                 totals.segments_after += report.segments_after
     return totals
+
+
+def compact_head(
+    head: Head, refs: RefsContent, progress: Progress | None, *, only_when_due: bool = False
+) -> CompactionReport | None:
+    """Follow retention on one branch and merge its segments.
+
+    `only_when_due` leaves it at merging small segments until a tenth of the commits may go.
+    """
+    with head.capture:
+        head.history.refresh()
+        own = head.own_history
+        keep = oldest_lsn_to_keep(head.history, refs.retention, now())
+        may_go = keep - own.oldest_lsn
+        if only_when_due and may_go <= _WORTH_DROPPING_SHARE * max(
+            own.newest_lsn - own.oldest_lsn, 10
+        ):
+            merge_small(own)
+            return None
+        return compact(
+            own,
+            keep_from=max(keep, own.oldest_lsn),
+            pins=pinned_lsns(refs, head.place.branch_id),
+            progress=progress,
+        )

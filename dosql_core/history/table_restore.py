@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from dosql_core.errors import ProgrammingError, UncommittedChangesError
 from dosql_core.history.moments import AsOf, moment_from
+from dosql_core.kernel.connection import run
 
 
 class RestoringSession(Protocol):
@@ -102,7 +103,7 @@ _ENABLE_TRIGGER = 1003  # SQLITE_DBCONFIG_ENABLE_TRIGGER
 
 
 def _rows(kernel: Any, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    return kernel.execute(sql, parameters).fetchall()  # type: ignore[no-any-return]
+    return run(kernel, sql, parameters)
 
 
 def _quoted(name: str) -> str:

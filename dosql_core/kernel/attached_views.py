@@ -41,9 +41,7 @@ class AttachedViews:
         schema = f"{SCHEMA_PREFIX}{branch_id}_{lsn}"
         name = past_vfs().register(self._open_view(branch_id, lsn))
         try:
-            self._connection.execute(
-                f'ATTACH DATABASE ? AS "{schema}"', (view_uri(name),)
-            ).fetchall()
+            run(self._connection, f'ATTACH DATABASE ? AS "{schema}"', (view_uri(name),))
         finally:
             past_vfs().forget(name)
         self._attached[key] = schema

@@ -19,6 +19,7 @@ import apsw
 from dosql_core.errors import CorruptStoreError
 from dosql_core.identifiers import Lsn, Microseconds, PageNumber
 from dosql_core.kernel.commit_times import CommitTimes, time_key
+from dosql_core.kernel.connection import run
 from dosql_core.kernel.group_commit import GroupCommit
 from dosql_core.kernel.wal_index import WalIndex, WalState
 from dosql_core.kernel.wal_position import CapturedPosition, LsnClock, first_uncaptured_frame
@@ -234,7 +235,7 @@ def _commit_metadata(
     connection: apsw.Connection, after: Microseconds
 ) -> dict[Microseconds, tuple[str | None, str | None]]:
     try:
-        rows = connection.execute(_METADATA_SQL, (after,)).fetchall()
+        rows = run(connection, _METADATA_SQL, (after,))
     except apsw.SQLError:  # no commit of this database ever carried an author or a message
         return {}
     return {Microseconds(at): (author, message) for at, author, message in rows}  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import apsw
@@ -18,12 +19,19 @@ class KernelConnection(apsw.Connection):
     """A connection of apsw's that remembers nothing of ours; sessions configure it."""
 
 
-def run(connection: apsw.Connection, sql: str) -> list[tuple[Any, ...]]:
+def run(
+    connection: apsw.Connection, sql: str, parameters: Sequence[Any] = ()
+) -> list[tuple[Any, ...]]:
     """Run one statement to its end and return its rows.
 
-    apsw runs a statement only as far as its rows are fetched, so nothing may use a bare `execute`.
+    apsw runs a statement only as far as its rows are fetched, so nothing may use a bare `execute`;
+    and a user's connection makes cursors of the driver's class, which is not ours to use.
     """
-    return connection.execute(sql).fetchall()  # type: ignore[return-value]
+    cursor = apsw.Cursor(connection)
+    try:
+        return cursor.execute(sql, tuple(parameters)).fetchall()
+    finally:
+        cursor.close(True)
 
 
 def pragma_value(connection: apsw.Connection, name: str) -> Any:

@@ -78,7 +78,7 @@ class Head:
         create: bool = True,
         capture_bytes: int,
         on_progress: Progress | None = None,
-        on_cycle: Callable[[], None] | None = None,
+        on_cycle: Callable[[Head], None] | None = None,
     ) -> None:
         self.place = place
         self._on_cycle = on_cycle
@@ -375,7 +375,7 @@ class Head:
             frames = self.index.state().frames
         self.next_cycle_frames = self.capture_frames + (0 if copied_all else frames)
         if self._on_cycle is not None:
-            self._on_cycle()
+            self._on_cycle(self)
         return copied_all
 
     @property

@@ -9,9 +9,14 @@ import apsw
 
 from dosql_core.errors import DatabaseLockedError
 from dosql_core.identifiers import Lsn, Microseconds
-from dosql_core.kernel.connection import OPEN_READ_WRITE, OPEN_URI, KernelConnection
-from dosql_core.kernel.connection import keep_off_the_wal, run
 from dosql_core.kernel.capture import COMMIT_METADATA_TABLE
+from dosql_core.kernel.connection import (
+    OPEN_READ_WRITE,
+    OPEN_URI,
+    KernelConnection,
+    keep_off_the_wal,
+    run,
+)
 from dosql_core.kernel.head import Head
 from dosql_core.kernel.wal_index import SALT_1_WORD, WalState
 from dosql_core.options import Durability, SessionOptions
@@ -193,12 +198,8 @@ class HeadConnection:
         # rows that were captured have done their work
         newest = self.head.own_history.newest_lsn
         captured_at = self.head.history.commit(newest).committed_at if newest else 0
-        self.kernel.execute(
-            f"DELETE FROM {table} WHERE committed_at <= ?", (captured_at,)
-        ).fetchall()
-        self.kernel.execute(
-            f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", (at, author, message)
-        ).fetchall()
+        run(self.kernel, f"DELETE FROM {table} WHERE committed_at <= ?", (captured_at,))
+        run(self.kernel, f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", (at, author, message))
 
     def close(self) -> None:
         """Close the connection and give the turn up if it was held."""

@@ -74,13 +74,26 @@ class Keeper:
             self.keep()
             if copied_all:
                 position = self._mark_complete(position, state)
-                deadline = time.monotonic() + _READERS_LEAVE_SECONDS
-                # a reader inside the WAL at the moment of the next write stops its restart
-                while self._index.readers_need_the_wal() and time.monotonic() < deadline:
-                    time.sleep(0.001)
+                self._let_readers_leave(state)
         if last and copied_all:
             return self._empty_the_wal(position)
         return copied_all
+
+    def _let_readers_leave(self, state: WalState) -> None:
+        """Hold writers back for a moment while somebody still reads inside the WAL.
+
+        A reader there at the moment of the next write stops the WAL's restart. W itself read there
+        when it began; it begins again, now beside the WAL, so that only others are seen.
+        """
+        run(self.writer, "ROLLBACK")
+        run(self.writer, "BEGIN IMMEDIATE")
+        deadline = time.monotonic() + _READERS_LEAVE_SECONDS
+        while (
+            self._index.state() == state
+            and self._index.readers_need_the_wal()
+            and time.monotonic() < deadline
+        ):
+            time.sleep(0.0005)
 
     def checkpoint_quietly(self) -> None:
         """Checkpoint what is there, for a database that has no history to lose yet."""

@@ -13,7 +13,7 @@ from typing import Final
 
 from dosql_core.language.as_of import AsOfQuery, find_as_of
 from dosql_core.language.commands import Command
-from dosql_core.language.splitting import end_of_statement, is_code, start_of_statement
+from dosql_core.language.splitting import end_of_statement, has_returning_clause, start_of_statement
 from dosql_core.language.statements import SHARED_FIRST_WORDS, parse_command
 from dosql_core.language.tokens import (
     GAP,
@@ -147,7 +147,7 @@ def classify(sql: str) -> Statement:
     if kind is StatementKind.SELECT:
         return Statement(kind, text, tail, as_of=as_of)
     if kind is StatementKind.DML:
-        has_returning = "returning" in lowered and _has_returning(text, lowered)
+        has_returning = "returning" in lowered and has_returning_clause(text)
         return Statement(kind, text, tail, has_returning, as_of=as_of)
     if kind in _READERS:
         return _READERS[kind](text, tail)
@@ -181,22 +181,6 @@ def _kind_behind_with(text: str) -> StatementKind:
             return StatementKind.DML
         before = token.text
     return StatementKind.SELECT
-
-
-def _has_returning(text: str, lowered: str) -> bool:
-    """Whether the word RETURNING stands outside of quotes and comments; it is never a name."""
-    if len(lowered) != len(text):  # a letter whose lower case is longer has moved the rest
-        return any(token.word == "RETURNING" for token in significant_tokens(text))
-    position = lowered.rfind("returning")
-    while position >= 0:
-        match = _RETURNING.match(lowered, position)
-        if match is not None and is_code(text, position):
-            return True
-        position = lowered.rfind("returning", 0, position)
-    return False
-
-
-_RETURNING = re.compile(rf"(?<![{NAME_CHARACTERS}])returning(?![{NAME_CHARACTERS}])")
 
 
 # -- statements that carry a name or a word --------------------------------------------------------

@@ -9,28 +9,38 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from dosql_core.language.tokens import GAP, NAME_CHARACTERS, PARAMETER
+from dosql_core.language.tokens import (
+    GAP,
+    NAME_BEGINNINGS,
+    NAME_CHARACTERS,
+    PARAMETER,
+    UNCLOSED_PARAMETER,
+    WORD,
+)
 
-# What code consists of, apart from `;`. Every alternative is a whole token, or a part of one in
-# which neither a quote nor a `;` can hide, so a match never stops inside a token. A `$` behind a
-# name is part of that name and begins no parameter. What is never closed is not matched.
+# What code consists of, apart from `;` and words. Every alternative is a whole token, or a run in
+# which neither a quote nor a `;` can hide, so a match never stops inside a token. What is never
+# closed is not matched.
 _CODE = (
-    r"[^'\"`\[/$@:;-]++"
+    rf"[^'\"`\[/$@:;{NAME_BEGINNINGS}-]++"
     r"|'[^']*+'|\"[^\"]*+\"|`[^`]*+`|\[[^\]]*+\]"
     r"|--[^\n]*+\n|/\*(?:[^*]|\*(?!/))*+\*/|-(?!-)|/(?!\*)"
-    rf"|(?<=[{NAME_CHARACTERS}])\$|{PARAMETER}|[$@:]"
+    rf"|{PARAMETER}|{UNCLOSED_PARAMETER}|[$@:](?:::)*+"
 )
-_UP_TO_SEMICOLON = re.compile(f"(?:{_CODE})*+")
-_CODE_ONLY = re.compile(f"(?:{_CODE}|;)*+")
+_UP_TO_SEMICOLON = re.compile(f"(?:{_CODE}|{WORD})*+")
+_UP_TO_RETURNING = re.compile(
+    rf"(?:{_CODE}|;|(?!RETURNING(?![{NAME_CHARACTERS}])){WORD})*+RETURNING",
+    re.IGNORECASE | re.ASCII,
+)
 
 _BETWEEN = re.compile(f"{GAP}|;")
 _ALL_BETWEEN = re.compile(f"(?:{GAP}|;)*+")
 _CREATE_TRIGGER = re.compile(
     rf"(?:EXPLAIN{GAP}++(?:QUERY{GAP}++PLAN{GAP}++)?)?"
     rf"CREATE{GAP}++(?:TEMP(?:ORARY)?{GAP}++)?TRIGGER(?![{NAME_CHARACTERS}])",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
-_END_OF_TRIGGER = re.compile(rf"{GAP}*+END(?![{NAME_CHARACTERS}])", re.IGNORECASE)
+_END_OF_TRIGGER = re.compile(rf"{GAP}*+END(?![{NAME_CHARACTERS}])", re.IGNORECASE | re.ASCII)
 
 
 def start_of_statement(sql: str, start: int = 0) -> int:
@@ -76,11 +86,9 @@ def is_complete(sql: str) -> bool:
     return is_whole or ";" in behind
 
 
-def is_code(sql: str, offset: int) -> bool:
-    """Whether the token that begins at `offset` is outside of quotes and comments."""
-    # Looking only at what is in front of it cuts the quote or comment around it open, and what is
-    # never closed is not matched.
-    return _CODE_ONLY.fullmatch(sql, 0, offset) is not None
+def has_returning_clause(sql: str) -> bool:
+    """Whether the word RETURNING, which is never a name, stands outside of quotes and comments."""
+    return _UP_TO_RETURNING.match(sql) is not None
 
 
 def _end_and_completeness(sql: str, start: int) -> tuple[int, bool]:

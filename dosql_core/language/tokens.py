@@ -43,12 +43,18 @@ class Token(NamedTuple):
 
     @property
     def word(self) -> str:
-        """The token in upper case when it is an unquoted word, else ''."""
-        return self.text.upper() if self.kind is TokenKind.WORD else ""
+        """The token in upper case when it is an unquoted word, else ''.
+
+        Only ASCII words: SQLite's keywords fold no other letters, and `ſet` is not SET.
+        """
+        return self.text.upper() if self.kind is TokenKind.WORD and self.text.isascii() else ""
 
 
-NAME_CHARACTERS = r"A-Za-z0-9_$\x80-\U0010ffff"
-"""What an unquoted name may hold, for use inside the brackets of a pattern."""
+NAME_BEGINNINGS = r"A-Za-z_\x80-\U0010ffff"
+"""What an unquoted name may begin with, for use inside the brackets of a pattern."""
+
+NAME_CHARACTERS = rf"{NAME_BEGINNINGS}0-9$"
+WORD = rf"[{NAME_BEGINNINGS}][{NAME_CHARACTERS}]*+"
 
 BLANK = r"(?:[ \t\n\f\r][ \t\n\v\f\r]*+|\ufeff)"
 # `/*` that nobody closes reaches to the end of the text; `/*` that is itself the end of the text is
@@ -57,10 +63,10 @@ COMMENT = r"(?:--[^\n]*+|/\*(?=[\s\S])(?:[^*]|\*(?!/))*+(?:\*/|\Z))"
 GAP = rf"(?:{BLANK}|{COMMENT})"
 """One piece of what may stand between two tokens."""
 
-PARAMETER = (
-    rf"(?:\?[0-9]*+|[$@:](?:::)*+[{NAME_CHARACTERS}](?:[{NAME_CHARACTERS}]|::)*+"
-    r"(?:\([^ \t\n\v\f\r)]*+\))?+)"
-)
+# `$a::b(c)` comes from Tcl, whose names may end in an index; the index holds no blank.
+_NAMED = rf"[$@:](?:::)*+[{NAME_CHARACTERS}](?:[{NAME_CHARACTERS}]|::)*+"
+PARAMETER = rf"(?:\?[0-9]*+|{_NAMED}(?:(?!\()|\([^ \t\n\v\f\r)]*+\)))"
+UNCLOSED_PARAMETER = rf"{_NAMED}\([^ \t\n\v\f\r)]*+"
 
 _NUMBER = (
     r"(?:0[xX][0-9a-fA-F][0-9a-fA-F_]*+"
@@ -73,12 +79,13 @@ _PATTERNS = (
     (TokenKind.COMMENT, COMMENT),
     (TokenKind.BLOB, r"[xX]'(?:[0-9a-fA-F]{2})*+'"),
     (TokenKind.ILLEGAL, r"[xX]'[^']*+'?"),
-    (TokenKind.WORD, rf"[A-Za-z_\x80-\U0010ffff][{NAME_CHARACTERS}]*+"),
+    (TokenKind.WORD, WORD),
     (TokenKind.STRING, r"'[^']*+(?:''[^']*+)*+'"),
     (TokenKind.QUOTED, r'"[^"]*+(?:""[^"]*+)*+"|`[^`]*+(?:``[^`]*+)*+`|\[[^\]]*+\]'),
     (TokenKind.NUMBER, rf"{_NUMBER}(?![{NAME_CHARACTERS}])"),
     (TokenKind.ILLEGAL, rf"{_NUMBER}[{NAME_CHARACTERS}]++"),
     (TokenKind.PARAMETER, PARAMETER),
+    (TokenKind.ILLEGAL, rf"{UNCLOSED_PARAMETER}|[$@:#](?:::)*+"),
     (TokenKind.OPERATOR, r"->>?|\|\||<[=<>]|>[=>]|==|!=|[-+*/%&|~<>=,;.()]"),
     (TokenKind.ILLEGAL, r"""['"`\[][\s\S]*+|[\s\S]"""),
 )

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterator
 
-from dosql_core.command_line.comparison import (
-    ADDED,
-    CHANGED,
-    REMOVED,
-    Comparison,
-    RowDifference,
-    TablePair,
-)
+from dosql_core.command_line.comparison import Comparison
+from dosql_core.command_line.difference_text import difference_lines
 from dosql_core.command_line.moments import PRESENT, parse_moment
 from dosql_core.command_line.reporting import UsageError
-from dosql_core.command_line.results.style import Palette
 from dosql_core.command_line.schema import table_exists
 from dosql_core.command_line.shell.dot_command import Invocation, dot_command
 from dosql_core.command_line.shell.shell import Shell
 from dosql_core.command_line.sql_words import identifier
-from dosql_core.command_line.values import sql_literal
 from dosql_core.command_line.wording import counted, size_text
 
 _COMMITS_SHOWN = 20
@@ -115,7 +106,8 @@ def diff(shell: Shell, typed: Invocation) -> None:
     limit = None if "--all" in typed.words else _DIFFERENCES_SHOWN
     with Comparison(target, before, after) as comparison:
         pairs = comparison.pairs if table is None else [comparison.only(table)]
-        shell.write_text(difference_lines(comparison, pairs, limit, shell.output.palette))
+        lines = difference_lines(comparison, pairs, limit, shell.output.palette)
+        shell.write_text(_or_nothing(lines))
 
 
 @dot_command("status")
@@ -138,72 +130,11 @@ def status(shell: Shell, typed: Invocation) -> None:
         shell.output.write(f"{name:>12}: {value}\n")
 
 
-def difference_lines(
-    comparison: Comparison, pairs: Iterable[TablePair], limit: int | None, palette: Palette
-) -> Iterator[str]:
-    """Lines that tell a person what differs, at most `limit` rows of each table."""
-    nothing_differs = True
-    for pair in pairs:
-        lines = _table_lines(comparison, pair, limit, palette)
-        for line in lines:
-            nothing_differs = False
-            yield line
-    if nothing_differs:
-        yield "no differences\n"
-
-
-def _table_lines(
-    comparison: Comparison, pair: TablePair, limit: int | None, palette: Palette
-) -> Iterator[str]:
-    bold, reset = palette.header, palette.reset
-    if pair.before is None:
-        yield f"{bold}{pair.name}{reset}  {palette.added}table created{reset}\n"
-        return
-    if pair.after is None:
-        yield f"{bold}{pair.name}{reset}  {palette.removed}table dropped{reset}\n"
-        return
-    differences = comparison.differences(pair)
-    shown = list(islice(differences, limit))
-    counts = dict.fromkeys((REMOVED, CHANGED, ADDED), 0)
-    for difference in shown:
-        counts[difference.kind] += 1
-    for difference in differences:
-        counts[difference.kind] += 1
-    note = _column_note(pair)
-    if not shown and not note:
-        return
-    told = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
-    yield f"{bold}{pair.name}{reset}  {'; '.join(part for part in (told, note) if part)}\n"
-    for difference in shown:
-        yield f"  {_difference_text(difference, palette)}\n"
-    if hidden := sum(counts.values()) - len(shown):
-        yield f"  {palette.border}... and {counted(hidden, 'more row', 'more rows')}{reset}\n"
-
-
-def _column_note(pair: TablePair) -> str:
-    assert pair.before and pair.after
-    before = [column.name for column in pair.before.columns]
-    after = [column.name for column in pair.after.columns]
-    parts = [f"column {name} added" for name in after if name not in before]
-    parts += [f"column {name} dropped" for name in before if name not in after]
-    return ", ".join(parts)
-
-
-def _difference_text(difference: RowDifference, palette: Palette) -> str:
-    key = ", ".join(f"{name}={sql_literal(value)}" for name, value in difference.key.items())
-    before, after = difference.before or {}, difference.after or {}
-    if difference.kind == CHANGED:
-        changes = ", ".join(
-            f"{name}: {sql_literal(before[name])} → {sql_literal(after[name])}" for name in after
-        )
-        return f"{palette.changed}~ {key}{palette.reset}  {changes}"
-    mark, colour = ("+", palette.added) if difference.kind == ADDED else ("-", palette.removed)
-    values = ", ".join(
-        f"{name}={sql_literal(value)}"
-        for name, value in (after or before).items()
-        if name not in difference.key
-    )
-    return f"{colour}{mark} {key}{palette.reset}  {values}".rstrip()
+def _or_nothing(lines: Iterator[str]) -> Iterator[str]:
+    """The lines, or one that says there are none."""
+    first = next(lines, "no differences\n")
+    yield first
+    yield from lines
 
 
 COMMANDS = (asof, branch, diff, log, snapshot, status)

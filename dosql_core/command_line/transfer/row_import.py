@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -21,6 +20,7 @@ from dosql_core.command_line.transfer.column_types import (
     widened,
 )
 from dosql_core.command_line.transfer.file_source import STANDARD_INPUT, BadRowError
+from dosql_core.command_line.transfer.import_transaction import import_transaction
 from dosql_core.command_line.transfer.row_files import RowFile, open_rows
 from dosql_core.errors import Error
 from dosql_core.identifiers import SqlValue
@@ -87,7 +87,7 @@ class RowImport:
         widened_columns: dict[str, str] = {}
         while True:
             try:
-                with _transaction(connection):
+                with import_transaction(connection):
                     outcome = self._attempt(connection, guessed, report, checkpoint)
             except _GuessWasWrongError as wrong:
                 # Rare, and the file is still there: start over with the wider type.
@@ -286,24 +286,6 @@ _TYPE_NAMES = {
     ColumnType.BLOB: "a blob in hex",
     ColumnType.ANY: "a value",
 }
-
-
-@contextmanager
-def _transaction(connection: Connection) -> Iterator[None]:
-    """All or nothing: a transaction of our own, or a savepoint in the one that is open."""
-    begin, commit, undo = "BEGIN IMMEDIATE", "COMMIT", ["ROLLBACK"]
-    if connection.in_transaction:
-        begin, commit = "SAVEPOINT dosql_import", "RELEASE dosql_import"
-        undo = ["ROLLBACK TO dosql_import", "RELEASE dosql_import"]
-    connection.execute(begin)
-    try:
-        yield
-        connection.execute(commit)
-    except BaseException:
-        if connection.in_transaction:  # some errors have rolled back already
-            for statement in undo:
-                connection.execute(statement)
-        raise
 
 
 def _told(value: Any) -> str:

@@ -1,0 +1,1 @@
+"""The subcommands of `dosql`: what one does to a database from outside."""
