@@ -12,7 +12,7 @@ from pathlib import Path
 
 import contenders
 import filled_database
-from measure import Settings, Table, finish, percentiles, run_alone, settings
+from measure import Settings, Table, directory_bytes, finish, percentiles, run_alone, settings
 
 MEGABYTE = 1_000_000
 AIM_MS = 10.0
@@ -62,15 +62,12 @@ def doltlite_branches(path: str, stored_bytes: int, count: int) -> list[float]:
     return spent
 
 
-def directory_bytes(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-
-
 def compare(how: Settings, megabytes: int, table: Table) -> None:
     path = how.scratch / f"branches-{megabytes}.db"
     row_count = run_alone(prepare, str(path), megabytes * MEGABYTE).value
     beside = path.with_name(path.name + "-dosql")
-    bytes_before, count = directory_bytes(beside), how.scaled(50, 10)
+    bytes_before = directory_bytes(beside, allocated=True)
+    count = how.scaled(50, 10)
     began = time.perf_counter()
     shutil.copyfile(path, how.scratch / "copy.db")
     copied = time.perf_counter() - began
@@ -84,7 +81,7 @@ def compare(how: Settings, megabytes: int, table: Table) -> None:
         "yes" if creating.p99 / 1000 < AIM_MS else "no",
         opening.p50 / 1000,
         writing.p50 / 1000,
-        (directory_bytes(beside) - bytes_before) // count,
+        (directory_bytes(beside, allocated=True) - bytes_before) // count,
         copied * 1000,
     )
 

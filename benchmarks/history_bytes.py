@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import contenders
-from measure import Settings, Table, finish, run_alone, settings
+from measure import Settings, Table, directory_bytes, finish, run_alone, settings
 
 ROWS = 20_000
 DELETE_STRIDE = 7919  # shares no factor with ROWS, so every row is met once
@@ -131,10 +131,6 @@ def doltlite_bytes(path: str, kind: str, count: int) -> int:
         connection.execute("select dolt_commit('-A', '-m', 'one')").fetchone()
     connection.close()
     return os.stat(path).st_size - before
-
-
-def directory_bytes(directory: Path) -> int:
-    return sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
 
 
 def compare(how: Settings) -> Table:

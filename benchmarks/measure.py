@@ -217,6 +217,13 @@ def _peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def directory_bytes(directory: Path, *, allocated: bool = False) -> int:
+    """Size of the files under a folder; with `allocated`, what the disk holds of them, which for
+    files with holes is less and for small ones more."""
+    told = [file.stat() for file in directory.rglob("*") if file.is_file()]
+    return sum(file.st_blocks * 512 if allocated else file.st_size for file in told)
+
+
 # -- tables ----------------------------------------------------------------------------------------
 
 
