@@ -240,6 +240,8 @@ class PageHistory:
                     raise HistoryExpiredError(lsn, manifest.oldest_lsn)
                 yield history, lsn, stack
                 lsn = own.fork_lsn
+                if lsn == EMPTY_LSN:  # forked from nothing: nothing is inherited
+                    return
             history = history.parent
 
     def _keeper_of(self, lsn: Lsn) -> BranchHistory:

@@ -16,6 +16,7 @@ from dosql_core.command_line.commands import (
     past,
     reading,
     snapshots,
+    tour,
     upkeep,
 )
 from dosql_core.command_line.commands.parameters import examples
@@ -67,6 +68,7 @@ app.add_typer(snapshots.app, name="snapshot")
 importing.register(app)
 exporting.register(app)
 upkeep.register(app)
+tour.register(app)
 
 
 def run_command(words: list[str]) -> int:
