@@ -121,7 +121,7 @@ class _Tour:
             self._console.print("flights.db has them already.")
             return
         self._connection.execute(_CREATE)
-        with progress_bar("flights") as advance:
+        with progress_bar("flights", unit="rows") as advance:
             done = 0
             for batch in _batches(self._archive):
                 self._connection.execute("BEGIN IMMEDIATE")
