@@ -122,7 +122,7 @@ def _show_snapshots(session: HeadSession, command: Any, _moment: Moment | None) 
 
 
 def _show_log(session: HeadSession, command: Any, _moment: Moment | None) -> CommandResult:
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for record in walk_log(session.database.sealed(session.branch_id), last=session.as_of):
         if command.limit is not None and len(rows) >= command.limit:
             break

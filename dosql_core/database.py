@@ -291,12 +291,18 @@ class Database:
         """Put a whole branch back to a moment, as a new commit; returns that commit's LSN."""
         return restore_branch(self, moment, branch, author=author, message=message)
 
-    def restore_table(self, table: str, moment: AsOf, branch: str = MAIN_BRANCH, *, into: str | None = None) -> int:  # fmt: skip
+    def restore_table(
+        self, table: str, moment: AsOf, branch: str = MAIN_BRANCH, *, into: str | None = None
+    ) -> int:
         """Put one table back to a moment, in one commit; returns its number of rows."""
         from dosql_core.history.table_restore import restore_table
-        from dosql_core.session import open_session
+        from dosql_core.options import SessionOptions
+        from dosql_core.session import HeadSession
 
-        session = open_session(self.path, branch=branch)
+        branch_id = self.refs().branch(branch).id
+        with _registry_lock:
+            self._users += 1  # the session lets go of it when it is closed
+        session = HeadSession(self, branch_id, SessionOptions())
         try:
             return restore_table(session, table, moment, into=into)
         finally:

@@ -375,7 +375,10 @@ class HistoryExpiredError(OperationalError):
 
     def __str__(self) -> str:
         when = f" ({self.oldest_at})" if self.oldest_at else ""
-        return f"LSN {self.asked} is no longer kept; the oldest moment available is LSN {self.oldest}{when}"
+        return (
+            f"LSN {self.asked} is no longer kept; "
+            f"the oldest moment available is LSN {self.oldest}{when}"
+        )
 
 
 class NoHistoryError(NotSupportedError):

@@ -83,10 +83,7 @@ def _mmap_size(session: HeadSession, pragma: Pragma, value: str | None) -> Comma
 
 def _busy_timeout(session: HeadSession, pragma: Pragma, value: str | None) -> CommandResult:
     if value is not None:
-        try:
-            session.set_timeout(max(int(value), 0) / 1000)
-        except ValueError:
-            pass  # SQLite takes what is no number for 0, too
+        session.set_timeout(int(value) / 1000 if value.isdecimal() else 0.0)
     return CommandResult(("timeout",), ((round(session.timeout_seconds * 1000),),))
 
 

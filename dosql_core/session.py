@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from dosql_core.database import Database, open_database
 from dosql_core.errors import (
     BranchNotFoundError,
     NoHistoryError,
+    ProgrammingError,
     ReadOnlyMomentError,
     UncommittedChangesError,
     WaitTimeoutError,
@@ -100,8 +102,12 @@ class _HistorySession(Session):
     """What sessions on a head and on a moment of the past have in common."""
 
     def __init__(
-        self, database: Database, branch_id: BranchId, kernel: KernelConnection, options: SessionOptions
-    ) -> None:  # fmt: skip
+        self,
+        database: Database,
+        branch_id: BranchId,
+        kernel: KernelConnection,
+        options: SessionOptions,
+    ) -> None:
         super().__init__(kernel, options)
         self.database = database
         self.branch_id = branch_id
@@ -144,15 +150,15 @@ class _HistorySession(Session):
         own = values[: len(clause.parameters)]
         if clause.inner is not None:
             inner = self.moment_of(clause.inner, values[len(clause.parameters) :])
+        value: Any
         if clause.literal is not None:
             value = clause.literal
         elif clause.is_parameter:
             value = own[0]
         else:
             ((value,),) = run(self.kernel, f"SELECT {clause.value_sql}", own)
-        if not isinstance(value, (int, float, str)):
-            if clause.kind in (MomentKind.TIMESTAMP, MomentKind.LSN):
-                return moment_from(value)  # type: ignore[arg-type]
+        if isinstance(value, datetime.date) and clause.kind is MomentKind.TIMESTAMP:
+            return moment_from(value)  # also a datetime
         return moment_of_clause(clause.kind, value, inner)
 
     def rewrite_as_of(self, statement: Statement, parameters: Any) -> tuple[str, Any]:
@@ -189,6 +195,7 @@ class HeadSession(_HistorySession):
         except BaseException:
             database.release_head(branch_id)
             raise
+        self._described: tuple[str | None, str | None] = (None, None)
         self._bind_hot_calls()
         super().__init__(database, branch_id, self._connection.kernel, options)
 
@@ -248,6 +255,21 @@ class HeadSession(_HistorySession):
 
     def set_commit_metadata(self, author: str | None, message: str | None) -> None:
         self._connection.write_metadata(author, message)
+
+    def plan_metadata(self, *, author: str | None = None, message: str | None = None) -> None:
+        """SET COMMIT AUTHOR and MESSAGE: into the open write transaction, which it opens.
+
+        Errors: ProgrammingError outside a transaction, where no commit is there to describe.
+        """
+        if not self.kernel.in_transaction:
+            raise ProgrammingError(
+                "SET COMMIT describes the commit of an open transaction, and none is open",
+                code="TXN_NO_ACTIVE",
+                hint="BEGIN IMMEDIATE first, or use con.transaction(author=..., message=...)",
+            )
+        known_author, known_message = self._described
+        self._described = (author or known_author, message or known_message)
+        self._connection.write_metadata(*self._described)
 
     def use_branch(self, name: str) -> None:
         if self.kernel.in_transaction:

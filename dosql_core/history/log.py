@@ -30,8 +30,12 @@ class LoggedCommit:
 
 
 def log_of(
-    history: PageHistory, *, limit: int | None = None, first: int | None = None, last: int | None = None
-) -> list[LoggedCommit]:  # fmt: skip
+    history: PageHistory,
+    *,
+    limit: int | None = None,
+    first: int | None = None,
+    last: int | None = None,
+) -> list[LoggedCommit]:
     """Commits from `last` (the newest) down to `first` (the oldest kept), `limit` at the most."""
     logged: list[LoggedCommit] = []
     for record in walk_log(history, first=first, last=last):

@@ -12,7 +12,7 @@ from dosql_core.history.refs import BranchRef, RefsContent
 from dosql_core.identifiers import Lsn
 from dosql_core.kernel.head import Head
 from dosql_core.kernel.head_check import differing_pages, integrity_of_head, integrity_of_pages
-from dosql_core.storage.integrity import verify_history
+from dosql_core.storage.integrity import Severity, verify_history
 
 Progress = Callable[[int, int], None]
 _SAMPLED_MOMENTS = 3
@@ -69,9 +69,9 @@ def _verify_branch(
     where = f"branch {branch.name}"
     if deep:
         for found in verify_history(head.own_history, progress):
-            yield Finding(
-                os.path.join(where, os.path.basename(found.file)), found.what, found.severity
-            )
+            if found.severity is Severity.NOTE:
+                continue  # what a crash left over and the next writer removes is no damage
+            yield Finding(os.path.join(where, os.path.basename(found.file)), found.what)
     if head.overlay is not None:
         head.overlay.check()
     with head.pinned() as (connection, state):

@@ -1,1 +1,1 @@
-"""SQLite as we use it: heads, capture, checkpoints and the VFSes. Only this package imports apsw."""
+"""SQLite as we use it: heads, capture, checkpoints, VFSes. Only this package imports apsw."""

@@ -238,7 +238,7 @@ def _commit_metadata(
         rows = run(connection, _METADATA_SQL, (after,))
     except apsw.SQLError:  # no commit of this database ever carried an author or a message
         return {}
-    return {Microseconds(at): (author, message) for at, author, message in rows}  # type: ignore[misc]
+    return {Microseconds(at): (author, message) for at, author, message in rows}
 
 
 def _native(salt: int) -> int:

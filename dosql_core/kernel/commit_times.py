@@ -3,7 +3,7 @@
 A time is taken under SQLite's write lock, so one process writes at a time and times rise with LSNs.
 The entry says after which frame of which WAL generation the commit begins; a commit that failed
 leaves an entry with the same key as the next one, and the later entry counts. The ring survives
-the process but not a power cut: then times are estimated and flagged so. docs/formats/commit-times.md
+the process but not a power cut: then times are estimated and flagged so.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RING_BYTES = (_HEADER_WORDS + 2 * CAPACITY) * 8
 class CommitTimes:
     """The ring of one head, mapped."""
 
-    def __init__(self, path: str, *, not_before: Microseconds = Microseconds(0)) -> None:
+    def __init__(self, path: str, *, not_before: Microseconds) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             if os.fstat(descriptor).st_size < RING_BYTES:
@@ -89,6 +89,6 @@ class CommitTimes:
 def time_key(stored_salt1: int, frames_before: int) -> int:
     """Key of the commit that begins after `frames_before` in the generation with that salt.
 
-    Units: `stored_salt1` as a native word of the WAL index, not as the WAL file's big-endian number.
+    Units: `stored_salt1` as a native word of the WAL index, not big-endian as in the WAL file.
     """
     return (stored_salt1 << 32) | frames_before

@@ -22,7 +22,7 @@ from dosql_core.errors import (
     DatabaseNotFoundError,
     LostCommitsError,
 )
-from dosql_core.identifiers import BranchId, Lsn, Microseconds
+from dosql_core.identifiers import EMPTY_LSN, BranchId, Lsn, Microseconds
 from dosql_core.kernel import overlay_vfs
 from dosql_core.kernel.adoption import HeadPages, Progress, adopt, close_gap
 from dosql_core.kernel.capture import Capture
@@ -60,7 +60,7 @@ class HeadPlace:
     database_path: str
     directory: str
     parent: PageHistory | None = None
-    fork_lsn: Lsn = Lsn(0)
+    fork_lsn: Lsn = EMPTY_LSN
     is_overlay: bool = False
 
     @property

@@ -1,4 +1,4 @@
-"""A user's connection to a head: configured, queued with the other writers, and timed at commits."""
+"""A user's connection to a head: configured, queued among the writers, timed at its commits."""
 
 from __future__ import annotations
 
@@ -73,12 +73,10 @@ class HeadConnection:
         def note_time() -> bool:
             at = self._planned_time
             if at is None:
-                at = now_ns() // 1000
-                if at <= words[2]:
-                    at = words[2] + 1
+                at = Microseconds(max(now_ns() // 1000, words[2] + 1))
             else:
                 self._planned_time = None
-            record(index, at)  # type: ignore[arg-type]
+            record(index, at)
             return False
 
         return note_time
@@ -160,7 +158,7 @@ class HeadConnection:
         self._own_commit = None
 
     def lsn(self) -> Lsn:
-        """The LSN this connection sees: of its snapshot, of the commit it just made, or the newest."""
+        """The LSN this connection sees: its snapshot's, that of its last commit, or the newest."""
         head = self.head
         if self.kernel.in_transaction:
             state = self.kernel.txn_state("main")

@@ -1,4 +1,4 @@
-"""The one process that keeps a head's WAL from being recycled before it is captured, and recycles it.
+"""The one process that keeps a head's WAL until it is captured, and then lets it be recycled.
 
 Whoever holds the head's maintenance lock is the keeper. Its connection K always holds a read
 transaction: nobody, not even a foreign program, can checkpoint past K's mark. The cycle below is
@@ -133,7 +133,7 @@ class Keeper:
         return True
 
     def close(self, *, tidy: bool) -> None:
-        """Close the connections; `tidy` lets SQLite remove the empty WAL when nobody else has it."""
+        """Close the connections; `tidy` lets SQLite remove the empty WAL if nobody else has it."""
         self.release()
         self._keeping.close()
         self.writer.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -37,7 +38,11 @@ def register_log_table(connection: apsw.Connection, walk: WalkLog, row: Row) -> 
            COLUMNS.
     """
     connection.create_module(
-        TABLE_NAME, _LogModule(walk, row), eponymous_only=True, eponymous=True, read_only=True
+        TABLE_NAME,
+        _LogModule(walk, row),  # type: ignore[arg-type]  # ShadowName is optional
+        eponymous_only=True,
+        eponymous=True,
+        read_only=True,
     )
 
 
@@ -95,11 +100,10 @@ class _LogCursor:
                 is_possible = False
             else:
                 if sign in "=G>":
-                    low = int(value) + (1 if sign == ">" and value == int(value) else 0)
-                    low += value > int(value) if sign != ">" else value > int(value)
+                    low = math.floor(value) + 1 if sign == ">" else math.ceil(value)
                     first = low if first is None else max(first, low)
                 if sign in "=L<":
-                    high = int(value) - (1 if sign == "<" and value == int(value) else 0)
+                    high = math.ceil(value) - 1 if sign == "<" else math.floor(value)
                     last = high if last is None else min(last, high)
         self._records = self._table.walk(branch, first, last) if is_possible else iter(())
         self.Next()

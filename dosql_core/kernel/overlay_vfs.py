@@ -62,7 +62,7 @@ class OverlayFile(apsw.VFSFile):
         super().xTruncate(size)
 
     def xFileSize(self) -> int:
-        return max(super().xFileSize(), self._own.base_limit * self._page_size)
+        return max(int(super().xFileSize()), self._own.base_limit * self._page_size)
 
     def xSync(self, flags: int) -> None:
         super().xSync(flags)

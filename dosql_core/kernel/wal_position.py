@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dosql_core.errors import CorruptStoreError
-from dosql_core.identifiers import Lsn
+from dosql_core.identifiers import EMPTY_LSN, Lsn
 from dosql_core.kernel.wal_index import WalState
 from dosql_core.storage.wal_frames import (
     frame_checksum,
@@ -47,7 +47,7 @@ class CapturedPosition:
     checksum: tuple[int, int] = (0, 0)
     is_complete: bool = True
     ring: int = 0
-    checkpointed: Lsn = Lsn(0)
+    checkpointed: Lsn = EMPTY_LSN
     stamp: tuple[int, int, int, int] | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def first_uncaptured_frame(
             return 1
         header = read_wal_header(wal_descriptor)
         if header and header.salts == state.salts and header.checkpoint_sequence == 0:
-            # a WAL file born after everything captured had been checkpointed and the old one deleted
+            # a WAL file born after all that was captured had been checkpointed
             return 1
     raise GapFound(
         f"the WAL's generation {state.salts[0]:08x} does not follow {captured.salts[0]:08x}"

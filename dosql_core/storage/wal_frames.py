@@ -122,12 +122,12 @@ def read_frames(
                 )
             pages.append(page)
             sizes.append(size)
-        checksum = (check1, check2)
+            checksum = (check1, check2)
     return FrameRun(first, pages, sizes, checksum)
 
 
 def commits_of(run: FrameRun) -> Iterator[tuple[int, int, dict[PageNumber, int]]]:
-    """The commits in a run of frames: (first frame, size after in pages, page -> its last frame)."""
+    """The commits in a run: (first frame, size after in pages, page -> its last frame)."""
     frames: dict[PageNumber, int] = {}
     begins = run.first
     for position, (page, size) in enumerate(zip(run.pages, run.sizes_after, strict=True)):

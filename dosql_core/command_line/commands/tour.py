@@ -10,7 +10,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -43,9 +43,10 @@ def register(app: typer.Typer) -> None:
 
 
 def tour(
-    path: Path = typer.Option(
-        None, "--path", help="Folder to make flights.db in and keep; a temporary one otherwise."
-    ),
+    path: Annotated[
+        Path | None,
+        typer.Option(help="Folder to make and keep flights.db in; else a temporary one."),
+    ] = None,
 ) -> None:
     """Run the tour."""
     data = _flights_archive()
@@ -88,14 +89,16 @@ class _Tour:
             self._console.print(f"  dosql {self._path}      a shell on what you just saw")
         else:
             self._console.print("  dosql tour --path ~/flights      the same, and the file stays")
-        self._console.print("  dosql app.db                     your own SQLite file, adopted in place")
+        self._console.print("  dosql app.db                     your own SQLite file, adopted")
         self._console.print("  dosql --help                     everything else")
 
     def _say(self, title: str, text: str) -> None:
         self._step += 1
         self._console.print(f"\n[bold cyan]{self._step}. {title}[/bold cyan]\n{text}")
 
-    def _show(self, sql: str, parameters: tuple[Any, ...] = (), connection: Any = None) -> list[Any]:
+    def _show(
+        self, sql: str, parameters: tuple[Any, ...] = (), connection: Any = None
+    ) -> list[Any]:
         self._console.print(Syntax(sql, "sql", background_color="default", word_wrap=True))
         began = time.perf_counter()
         cursor = (connection or self._connection).execute(sql, parameters)
@@ -112,8 +115,7 @@ class _Tour:
     def _load(self) -> None:
         self._say(
             "A year of flights out of New York",
-            "Every flight of 2013, one transaction for each batch of 20,000. Each is a commit that\n"
-            "history keeps.",
+            "Every flight of 2013, in transactions of 20,000 rows; history keeps each commit.",
         )
         if self._connection.execute(
             "SELECT 1 FROM sqlite_schema WHERE name = 'flights'"
@@ -152,10 +154,9 @@ class _Tour:
     def _branch(self) -> None:
         self._say(
             "A branch",
-            "A fork of the whole database copies nothing. On it a carrier stops flying; main does\n"
-            "not notice.",
+            "A fork copies nothing. On it a carrier stops flying; main does not notice.",
         )
-        self._show("DROP BRANCH IF EXISTS \"what-if\"")
+        self._show('DROP BRANCH IF EXISTS "what-if"')
         self._show('CREATE BRANCH "what-if"')
         fork = dosql_dbapi.connect(self._path, branch="what-if", isolation_level=None)
         try:
