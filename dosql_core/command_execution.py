@@ -147,7 +147,9 @@ def _restore(session: HeadSession, command: Any, moment: Moment | None) -> Comma
 
 def _restore_table(session: HeadSession, command: Any, moment: Moment | None) -> CommandResult:
     assert moment is not None
-    count = restore_table(session, command.table, moment, into=command.new_name)
+    count = restore_table(
+        session, session.attach_moment(moment), command.table, into=command.new_name
+    )
     return CommandResult(("rows",), ((count,),), f"{command.table}: {count} rows")
 
 

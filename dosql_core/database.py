@@ -20,16 +20,19 @@ from dosql_core.history.branching import Branches
 from dosql_core.history.inspection import DatabaseInfo, inspect
 from dosql_core.history.log import LoggedCommit, log_of
 from dosql_core.history.moments import AsOf, moment_from
-from dosql_core.history.refs import BranchRef, Refs, RefsContent
+from dosql_core.history.refs import BranchRef, Refs, RefsContent, directory_of
 from dosql_core.history.restore import rebuild_head, restore_branch
 from dosql_core.history.retention import CompactionTotals, compact_branches, compact_head
 from dosql_core.history.settling import wait_until_settled
 from dosql_core.history.snapshots import Snapshots
+from dosql_core.history.table_restore import restore_table
 from dosql_core.history.time_travel import ResolvedMoment, resolve
 from dosql_core.history.verification import Finding, verify_database
 from dosql_core.identifiers import MAIN_BRANCH, MAIN_BRANCH_ID, BranchId, Lsn
+from dosql_core.kernel.attached_views import AttachedViews
 from dosql_core.kernel.head import Head, HeadPlace
-from dosql_core.options import DatabaseOptions, Retention
+from dosql_core.kernel.head_connection import HeadConnection
+from dosql_core.options import DatabaseOptions, Retention, SessionOptions
 from dosql_core.storage.branch_history import BranchHistory
 from dosql_core.storage.checked_document import read_document, write_document
 from dosql_core.storage.database_export import write_database
@@ -42,11 +45,6 @@ _IDENTITY_NAME = "dosql.json"
 
 _registry: dict[str, Database] = {}
 _registry_lock = threading.RLock()
-
-
-def directory_of(path: str) -> str:
-    """Where the history of the database file at `path` lives."""
-    return path + "-dosql"
 
 
 def open_database(
@@ -295,18 +293,15 @@ class Database:
         self, table: str, moment: AsOf, branch: str = MAIN_BRANCH, *, into: str | None = None
     ) -> int:
         """Put one table back to a moment, in one commit; returns its number of rows."""
-        from dosql_core.history.table_restore import restore_table
-        from dosql_core.options import SessionOptions
-        from dosql_core.session import HeadSession
-
-        branch_id = self.refs().branch(branch).id
-        with _registry_lock:
-            self._users += 1  # the session lets go of it when it is closed
-        session = HeadSession(self, branch_id, SessionOptions())
-        try:
-            return restore_table(session, table, moment, into=into)
-        finally:
-            session.close()
+        resolved = self.resolve(moment, branch)
+        with self._opened_head(self.refs().branch(branch).id) as head:
+            connection = HeadConnection(head, SessionOptions())
+            try:
+                views = AttachedViews(connection.kernel, lambda of, at: self.known(of).view(at))
+                past = views.schema_of(resolved.branch_id, resolved.lsn)
+                return restore_table(connection, past, table, into=into)
+            finally:
+                connection.close()
 
     def export(
         self,

@@ -315,7 +315,8 @@ def _row_maker(cursor: Cursor, columns: Described | None) -> Callable[[tuple[Any
             columns.row_maker = partial(new_row, Row, names_holder(names))
         return columns.row_maker
     if shape is converting:
-        return converting(cursor, columns)
+        converter: Callable[[tuple[Any, ...]], Any] = converting(cursor, columns)
+        return converter
     return partial(shape, cursor)
 
 

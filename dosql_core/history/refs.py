@@ -34,6 +34,11 @@ _KIND = "refs"
 _NAME_LENGTH_MAX = 255
 
 
+def directory_of(path: str) -> str:
+    """Where the history of the database file at `path` lives."""
+    return path + "-dosql"
+
+
 @dataclass(frozen=True, slots=True)
 class BranchRef:
     """One branch. Shape: `parent_id` is None for main, which has no parent and no fork LSN."""

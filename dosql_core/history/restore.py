@@ -7,6 +7,7 @@ import os
 from dosql_core.errors import CannotOpenError, DatabaseError
 from dosql_core.history.branching import BranchedDatabase
 from dosql_core.history.moments import AsOf, moment_from
+from dosql_core.history.refs import directory_of
 from dosql_core.history.time_travel import resolve
 from dosql_core.identifiers import Lsn
 from dosql_core.kernel.keeper import stamp_of
@@ -53,8 +54,6 @@ def rebuild_head(path: str) -> Lsn:
     The damaged file and its WAL are kept beside it, with `.damaged` added to their names. Nobody
     may have the database open.
     """
-    from dosql_core.database import directory_of
-
     directory = os.path.join(directory_of(os.path.realpath(path)), "branches", "main")
     history_directory = os.path.join(directory, "history")
     if not os.path.isdir(history_directory):

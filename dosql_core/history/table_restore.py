@@ -5,17 +5,13 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from dosql_core.errors import ProgrammingError, UncommittedChangesError
-from dosql_core.history.moments import AsOf, moment_from
 from dosql_core.kernel.connection import run
 
 
-class RestoringSession(Protocol):
-    """What putting a table back needs of a session."""
+class Writer(Protocol):
+    """A connection to a head that takes its turn among the writers."""
 
     kernel: Any
-
-    def attach_moment(self, moment: Any) -> str:
-        """The schema name under which the state of a moment can be read."""
 
     def enter_write(self) -> None:
         """Wait for this writer's turn."""
@@ -24,20 +20,18 @@ class RestoringSession(Protocol):
         """Give it up."""
 
 
-def restore_table(
-    session: RestoringSession, table: str, moment: AsOf, *, into: str | None = None
-) -> int:
-    """Make `table` what it was at `moment`, or a new table `into` a copy of it; returns its rows.
+def restore_table(session: Writer, past_schema: str, table: str, *, into: str | None = None) -> int:
+    """Make `table` what it is in the attached past, or `into` a copy of it; returns its rows.
 
     Where the table looks as it did then, its rows are replaced in place and foreign keys are
     checked at the commit; triggers do not fire. A table dropped or altered since is made again
     with its indexes and triggers.
-    Errors: ProgrammingError when there was no such table; those of looking the moment up.
+    Errors: ProgrammingError when there was no such table; UncommittedChangesError.
     """
     kernel = session.kernel
     if kernel.in_transaction:
         raise UncommittedChangesError("RESTORE TABLE cannot run inside a transaction")
-    past = _quoted(session.attach_moment(moment_from(moment)))
+    past = _quoted(past_schema)
     objects = _rows(
         kernel,
         f"SELECT type, name, sql FROM {past}.sqlite_schema "

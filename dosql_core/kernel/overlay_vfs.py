@@ -62,7 +62,8 @@ class OverlayFile(apsw.VFSFile):
         super().xTruncate(size)
 
     def xFileSize(self) -> int:
-        return max(int(super().xFileSize()), self._own.base_limit * self._page_size)
+        own_bytes: int = super().xFileSize()
+        return int(max(own_bytes, self._own.base_limit * self._page_size))
 
     def xSync(self, flags: int) -> None:
         super().xSync(flags)

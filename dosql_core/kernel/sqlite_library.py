@@ -22,7 +22,7 @@ SQLITE_DENY: Final[int] = apsw.SQLITE_DENY
 SQLITE_DONE: Final = 101
 SQLITE_LIMIT_SQL_LENGTH: Final[int] = apsw.SQLITE_LIMIT_SQL_LENGTH
 
-NULL_BINDINGS: Any = apsw._null_bindings
+NULL_BINDINGS: Any = apsw._null_bindings  # type: ignore[attr-defined]  # not in its stubs
 """Given as parameters it binds NULL to every one of them, however many there are."""
 
 

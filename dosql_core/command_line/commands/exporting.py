@@ -167,8 +167,8 @@ def _rows_wanted(connection: Connection, table: str | None, query: str | None) -
             )
         table = names[0]
     described = describe_table(connection, table)
-    names = ", ".join(identifier(column.name) for column in described.columns)
-    return f"SELECT {names} FROM {identifier(table)}"
+    wanted = ", ".join(identifier(column.name) for column in described.columns)
+    return f"SELECT {wanted} FROM {identifier(table)}"
 
 
 def _export_rows(

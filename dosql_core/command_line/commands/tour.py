@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
 def tour(
     path: Annotated[
         Path | None,
-        typer.Option(help="Folder to make and keep flights.db in; else a temporary one."),
+        typer.Option(help="Folder to make and keep flights.db in; else temporary."),
     ] = None,
 ) -> None:
     """Run the tour."""
