@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import apsw
 
-from dosql_core.errors import CorruptStoreError, ForeignDirectoryError, LostCommitsError
+from dosql_core.errors import ForeignDirectoryError, HistoryExpiredError, LostCommitsError
 from dosql_core.identifiers import Lsn, Microseconds, PageNumber
 from dosql_core.kernel.wal_index import WalState
 from dosql_core.kernel.wal_position import CapturedPosition
@@ -137,7 +137,7 @@ def close_gap(
             own.seal([], (), captured=position.to_json(), predecessor=None)
             return None
         captured = CapturedPosition.from_json(own.captured)
-        if captured.checkpointed < newest and _equals(pages, history, captured.checkpointed):
+        if captured.checkpointed < newest and equals_moment(pages, history, captured.checkpointed):
             raise LostCommitsError(
                 f"the head is at LSN {captured.checkpointed}, but history has commits up to "
                 f"LSN {newest}: the WAL with {newest - captured.checkpointed} of them is lost"
@@ -180,22 +180,24 @@ def differing_pages_of(pages: HeadPages, view: PageView) -> list[PageNumber]:
         if number != lock_page
         and (
             number > view.page_count
-            or pages.read_page(PageNumber(number)) != _as_in_wal_mode(number, view)
+            or _comparable(number, pages.read_page(PageNumber(number)))
+            != _comparable(number, view.read_page(PageNumber(number)))
         )
     ]
 
 
-def _as_in_wal_mode(number: int, view: PageView) -> bytes:
-    page = view.read_page(PageNumber(number))
-    return page if number > 1 else page[:18] + _WAL_JOURNAL + page[_JOURNAL_BYTES_END:]
+def _comparable(number: int, page: bytes) -> bytes:
+    """The page without what a change of journal mode writes: the mode and the change counters."""
+    if number > 1:
+        return page
+    return page[:18] + page[20:24] + page[28:92] + page[100:]
 
 
-def _equals(pages: HeadPages, history: PageHistory, lsn: Lsn) -> bool:
+def equals_moment(pages: HeadPages, history: PageHistory, lsn: Lsn) -> bool:
+    """Whether a head is what it was at `lsn`; False when that moment is no longer kept."""
     try:
         view = history.view(lsn)
-    except (CorruptStoreError, LostCommitsError):
-        raise
-    except Exception:  # that moment is no longer kept, so nothing can be said
+    except HistoryExpiredError:
         return False
     try:
         return view.page_count == pages.page_count and not differing_pages_of(pages, view)

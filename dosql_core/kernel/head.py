@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import apsw
 
@@ -24,18 +24,19 @@ from dosql_core.errors import (
 )
 from dosql_core.identifiers import EMPTY_LSN, BranchId, Lsn, Microseconds
 from dosql_core.kernel import overlay_vfs
-from dosql_core.kernel.adoption import HeadPages, Progress, adopt, close_gap
+from dosql_core.kernel.adoption import HeadPages, Progress, adopt, close_gap, equals_moment
 from dosql_core.kernel.capture import Capture
 from dosql_core.kernel.commit_times import CommitTimes
 from dosql_core.kernel.connection import OPEN_CREATE, OPEN_READ_WRITE, keep_off_the_wal, run
 from dosql_core.kernel.group_commit import GroupCommit
-from dosql_core.kernel.keeper import Keeper, stamp_of
+from dosql_core.kernel.keeper import Keeper, Stamp, new_stamp, stamp_of
 from dosql_core.kernel.maintenance import Maintenance
 from dosql_core.kernel.overlay_map import OverlayMap
 from dosql_core.kernel.turnstile import Turnstile
 from dosql_core.kernel.wal_index import WalIndex, WalState
 from dosql_core.kernel.wal_position import (
     CapturedPosition,
+    FramesLost,
     GapFound,
     LsnClock,
     first_uncaptured_frame,
@@ -232,9 +233,12 @@ class Head:
                 fcntl.flock(self._maintenance_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
+            stamp, self._stamp_before = self._stamp_before, None
+            if stamp is None:  # not opening it just now
+                stamp = stamp_of(self.place.database_path)
             keeper = Keeper(self.place.database_path, self.vfs, self.index, self.capture)
             try:
-                self._find_out_what_happened(keeper, on_progress)
+                self._find_out_what_happened(keeper, stamp, on_progress)
             except BaseException:
                 keeper.close(tidy=False)
                 fcntl.flock(self._maintenance_lock, fcntl.LOCK_UN)
@@ -242,22 +246,36 @@ class Head:
             self._keeper = keeper
             return True
 
-    def _find_out_what_happened(self, keeper: Keeper, on_progress: Progress | None) -> None:
-        """Continue history where it ends, adopt the file, or record a gap."""
+    def _find_out_what_happened(
+        self, keeper: Keeper, stamp: Stamp | None, on_progress: Progress | None
+    ) -> None:
+        """Continue history where it ends, adopt the file, or record a gap.
+
+        `stamp` is the one the database file has, or had before we opened it.
+        """
         keeper.keep()
         self.own_history.refresh()
-        captured = CapturedPosition.from_json(self.own_history.captured)
         with self.pinned() as (_connection, state):
-            if self.own_history.newest_lsn == self.place.fork_lsn == 0 and not captured.ring:
+            if not self.own_history.captured and self.place.parent is None:
                 if state.pages or self._file_pages() > 1 or self._has_schema():
                     self._adopt(keeper, on_progress)
+                else:
+                    # from here on a crash cannot pass for an existing file that is to be adopted
+                    self.capture.record_position(self._position_at(state))
                 return
-            reason = self._why_not_continued(captured, state)
+            captured = CapturedPosition.from_json(self.own_history.captured)
+            reason = self._why_not_continued(captured, state, stamp)
             if reason is None:
                 return
-            if self.place.is_overlay:
-                raise CorruptStoreError(f"{self.place.database_path}: {reason}")
-            self._record_gap(state, reason)
+            if state.frames and (self.place.is_overlay or self._file_is_newest(state)):
+                # K died between a complete checkpoint and its record: all of the WAL is new
+                self.capture.record_position(CapturedPosition(
+                    state.salts, 0, (0, 0), False, captured.ring, self.own_history.newest_lsn
+                ))  # fmt: skip
+            elif self.place.is_overlay:
+                raise LostCommitsError(f"{self.place.database_path}: {reason}")
+            else:
+                self._record_gap(state, reason)
 
     def _has_schema(self) -> bool:
         return bool(run(self.pin_connection, "SELECT 1 FROM sqlite_schema LIMIT 1"))
@@ -265,20 +283,34 @@ class Head:
     def _file_pages(self) -> int:
         return os.stat(self.place.database_path).st_size // self.page_size
 
-    def _why_not_continued(self, captured: CapturedPosition, state: WalState) -> str | None:
+    def _file_is_newest(self, state: WalState) -> bool:
+        """Whether the database file, its WAL left aside, is at the newest commit of history."""
+        newest = self.own_history.newest_lsn
+        pages = self.pages(replace(state, frames=0))
+        try:
+            return equals_moment(pages, self.history, newest)
+        finally:
+            pages.close()
+
+    def _why_not_continued(
+        self, captured: CapturedPosition, state: WalState, stamp: Stamp | None
+    ) -> str | None:
+        is_untouched = self.place.is_overlay or captured.stamp == stamp is not None
         if state.frames == 0:
             if not captured.is_complete:
                 return "the WAL with the newest commits is gone"
-            if self.place.is_overlay or captured.stamp in (None, self._stamp_before):
-                # without a stamp we crashed after a complete checkpoint: trust only what we can see
-                if captured.stamp is not None or self.place.is_overlay:
-                    return None
-                return "the database was not closed cleanly"
+            if is_untouched:
+                return None
             return "the file was written by another program, copied or replaced"
         try:
             first_uncaptured_frame(captured, state, self.clock.descriptor(), self.page_size)
+        except FramesLost as lost:
+            raise LostCommitsError(f"{self.place.database_path}: {lost}") from lost
         except GapFound as gap:
             return str(gap)
+        if state.salts != captured.salts and not is_untouched:
+            # a restarted WAL looks the same after commits that were checkpointed unseen
+            return "another program checkpointed while nobody watched"
         return None
 
     def _adopt(self, keeper: Keeper, on_progress: Progress | None) -> None:
@@ -289,9 +321,7 @@ class Head:
             keeper.checkpoint_quietly()
             keeper.keep()
             state = self.index.state()
-        position = CapturedPosition(
-            state.salts, state.frames, state.checksum, True, self.times.position, Lsn(1)
-        )
+        position = replace(self._position_at(state), checkpointed=Lsn(1))
         pages = self.pages(state)
         try:
             adopt(pages, self.own_history, position, now, on_progress)
@@ -300,15 +330,24 @@ class Head:
 
     def _record_gap(self, state: WalState, reason: str) -> None:
         now = Microseconds(max(time.time_ns() // 1000, self.times.next_time()))
-        newest = self.own_history.newest_lsn
-        position = CapturedPosition(
-            state.salts, state.frames, state.checksum, False, self.times.position, newest
-        )
         pages = self.pages(state)
         try:
-            close_gap(pages, self.own_history, self.history, position, now, reason)
+            close_gap(pages, self.own_history, self.history, self._position_at(state), now, reason)
         finally:
             pages.close()
+
+    def _position_at(self, state: WalState) -> CapturedPosition:
+        """The position of a head whose pages at `state` history has, however it came by them."""
+        is_complete = state.frames == 0
+        return CapturedPosition(
+            state.salts,
+            state.frames,
+            state.checksum if state.frames else (0, 0),
+            is_complete,
+            self.times.position,
+            self.own_history.newest_lsn,
+            new_stamp(self.place.database_path) if is_complete else None,
+        )
 
     def pages(self, state: WalState) -> HeadPages:
         """The head's pages at a state that a read transaction pins."""

@@ -39,7 +39,7 @@ class HeadConnection:
         self.head = head
         self.timeout_seconds = options.timeout_seconds
         self._is_in_gate = False
-        self._own_commit: tuple[int, int] | None = None
+        self._own_commit: tuple[int, int, int] | None = None
         self._snapshot: WalState | None = None
         self._planned_time: Microseconds | None = None
         self._busy_since = 0.0
@@ -90,7 +90,7 @@ class HeadConnection:
         def after_commit(_connection: apsw.Connection, schema: str, frames: int) -> int:
             if schema != "main":
                 return 0
-            self._own_commit = (frames, words[SALT_1_WORD])
+            self._own_commit = (frames, words[SALT_1_WORD], self._pages_read())
             if self._is_in_gate:
                 self._is_in_gate = False
                 head.gate.leave()
@@ -172,14 +172,21 @@ class HeadConnection:
             return head.newest_lsn()
         self._snapshot = None
         if self._own_commit is not None:
-            frames, salt = self._own_commit
+            # told once: whoever asks again, or has read since, wants to know the present
+            (frames, salt, pages_read), self._own_commit = self._own_commit, None
             state_now = head.index.state()
-            if head.index.words[SALT_1_WORD] == salt and frames <= state_now.frames:
+            is_untouched = pages_read == self._pages_read()
+            is_same_wal = head.index.words[SALT_1_WORD] == salt and frames <= state_now.frames
+            if is_untouched and is_same_wal:
                 return head.lsn_of(
                     WalState(frames, state_now.pages, state_now.checksum, state_now.salts)
                 )
-            self._own_commit = None
         return head.newest_lsn()
+
+    def _pages_read(self) -> int:
+        """How many pages this connection has fetched; every statement that reads fetches some."""
+        hits: int = self.kernel.status(apsw.SQLITE_DBSTATUS_CACHE_HIT)[0]
+        return hits
 
     # -- metadata ----------------------------------------------------------------------------------
 

@@ -23,6 +23,8 @@ from dosql_core.kernel.write_gate import WriteGate
 _READERS_LEAVE_SECONDS = 0.05
 _GATE_SECONDS = 30.0
 
+Stamp = tuple[int, int, int, int]
+
 
 class Keeper:
     """Three connections of our own: W takes the write lock, K keeps, C checkpoints."""
@@ -110,9 +112,12 @@ class Keeper:
         if state.frames == 0:
             return position
         _, newest = self._capture.position()
-        complete = replace(position, is_complete=True, checkpointed=newest, stamp=None)
-        if complete != position:
-            self._capture.record_position(complete)
+        if position.is_complete:
+            return position
+        # as long as the file keeps this stamp, nobody has checkpointed anything since
+        stamp = new_stamp(self._path)
+        complete = replace(position, is_complete=True, checkpointed=newest, stamp=stamp)
+        self._capture.record_position(complete)
         return complete
 
     def _empty_the_wal(self, position: CapturedPosition) -> bool:
@@ -127,9 +132,7 @@ class Keeper:
             return False
         if self._index.state().frames:
             return False
-        now = time.time_ns()
-        os.utime(self._path, ns=(now, now))
-        self._capture.record_position(replace(position, stamp=stamp_of(self._path)))
+        self._capture.record_position(replace(position, stamp=new_stamp(self._path)))
         return True
 
     def close(self, *, tidy: bool) -> None:
@@ -142,7 +145,14 @@ class Keeper:
         self._checkpointer.close()
 
 
-def stamp_of(path: str) -> tuple[int, int, int, int]:
+def stamp_of(path: str) -> Stamp:
     """What tells a database file from one written since: device, inode, bytes, mtime_ns."""
     found = os.stat(path)
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def new_stamp(path: str) -> Stamp:
+    """Give the file a time no write would give it, and return its stamp; opens no descriptor."""
+    now = time.time_ns()
+    os.utime(path, ns=(now, now))
+    return stamp_of(path)

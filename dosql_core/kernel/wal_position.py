@@ -33,12 +33,16 @@ class GapFound(Exception):
     """The WAL does not continue where history ends: commits were checkpointed unseen."""
 
 
+class FramesLost(GapFound):
+    """The WAL of the captured generation lacks frames that history has: it was damaged."""
+
+
 @dataclass(frozen=True, slots=True)
 class CapturedPosition:
     """Where the last capture ended.
 
-    Shape: `stamp` is (device, inode, bytes, mtime_ns) of the database file when it was last closed
-           cleanly, None while it is open; `ring` counts entries of the ring of commit times;
+    Shape: `stamp` is (device, inode, bytes, mtime_ns) of the database file after the last complete
+           checkpoint, None when frames were captured since; `ring` counts entries of the ring of commit times;
            `checkpointed` is the LSN the database file itself had at the last complete checkpoint.
     """
 
@@ -90,14 +94,14 @@ def first_uncaptured_frame(
         return 1
     if state.salts == captured.salts:
         if state.frames < captured.frame:
-            raise GapFound(
+            raise FramesLost(
                 f"the WAL holds {state.frames} frames; history has {captured.frame} of them"
             )
         stored = (
             frame_checksum(wal_descriptor, captured.frame, page_size) if captured.frame else None
         )
         if captured.frame and stored != captured.checksum:
-            raise GapFound(f"frame {captured.frame} of the WAL is not the one history has")
+            raise FramesLost(f"frame {captured.frame} of the WAL is not the one history has")
         return captured.frame + 1
     if captured.is_complete:
         if state.salts[0] == (captured.salts[0] + 1) & 0xFFFFFFFF:
