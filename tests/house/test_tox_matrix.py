@@ -10,7 +10,7 @@ import pytest
 from fixtures.checkout import ROOT, tracked_files
 
 # tests/adapters/<folder>: the factors that run it, and the Pythons each must run on.
-ADAPTER_FACTORS = {
+ADAPTER_FACTORS: dict[str, dict[str, tuple[int, ...]]] = {
     "sqlalchemy": {"sqlalchemy20": (11, 12, 13), "sqlalchemy21": (11, 12, 13)},
     "peewee": {"peewee": (11, 12, 13)},
     "django": {"django52": (11, 12, 13), "django6": (12, 13)},
