@@ -269,7 +269,6 @@ class _PageRewriting:
     def __init__(self, stack: SegmentStack, writer: SegmentWriter, places: range) -> None:
         self._stack = stack
         self._writer = writer
-        self._places = places
         self._first_lsn = stack.segments[places.start].header.first_lsn
         self._size = stack.page_size
         self._per_block = versions_per_block(stack.page_size)
@@ -352,8 +351,6 @@ class _PageRewriting:
     def _predecessor(self, page: PageNumber, before: _Before | None) -> Predecessor | None:
         if before is not None:
             return Predecessor(before.lsn, before.depth, before.content())
-        if self._places.start == 0:
-            return None
         return self._stack.predecessor(page, Lsn(self._first_lsn - 1))
 
     def _contents(self, block: _OldBlock) -> list[bytes]:

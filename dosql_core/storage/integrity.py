@@ -148,9 +148,12 @@ class _SegmentCheck:
             done += len(versions)
             if progress is not None and done % _PROGRESS_EVERY < len(versions):
                 progress(done, total)
-        unused = self._segment.blocks_end - self._segment.blocks_offset - blocks_bytes
-        if not 0 <= unused < 8 and not self.findings:
-            yield f"{unused} bytes between the blocks belong to none"
+        end = self._segment.blocks_end
+        unused = end - self._segment.blocks_offset - blocks_bytes
+        if self.findings:
+            return  # blocks that could not be read are among the unused bytes
+        if not 0 <= unused < 8 or any(self._segment.read_exactly(end - unused, unused)):
+            yield f"{unused} bytes among the blocks belong to none"
 
     def _entries(self) -> Iterator[tuple[int, Lsn, int, int]]:
         """The index as (page, lsn, block offset, position)."""

@@ -219,7 +219,7 @@ class SegmentReader:
         chunk = self._chunks.get(chunk_index)
         if chunk is None:
             start = self._chunk_ends[chunk_index - 1] if chunk_index else self._chunks_offset
-            raw = self._read_exactly(start, self._chunk_ends[chunk_index] - start)
+            raw = self.read_exactly(start, self._chunk_ends[chunk_index] - start)
             if zlib.crc32(raw) != self._chunk_checksums[chunk_index]:
                 raise CorruptStoreError(f"{self.path}: the commits at {start} fail their checksum")
             try:
@@ -231,6 +231,13 @@ class SegmentReader:
             self._chunks[chunk_index] = chunk
         return chunk
 
+    def read_exactly(self, offset: int, size: int) -> bytes:
+        """The bytes of the file from `offset`, as they are."""
+        raw = self._read(offset, size)
+        if len(raw) != size:
+            raise CorruptStoreError(f"{self.path}: {len(raw)} of {size} bytes at {offset}")
+        return raw
+
     # -- opening -----------------------------------------------------------------------------------
 
     def _read_header(self) -> tuple[SegmentHeader, int]:
@@ -239,9 +246,9 @@ class SegmentReader:
     def _read_tables(self) -> None:
         if self.bytes < self.blocks_offset + TRAILER_BYTES:
             raise CorruptStoreError(f"{self.path} is cut short: {self.bytes} bytes")
-        raw = self._read_exactly(self.bytes - TRAILER_BYTES, TRAILER_BYTES)
+        raw = self.read_exactly(self.bytes - TRAILER_BYTES, TRAILER_BYTES)
         trailer = unpack_trailer(raw, self.path)
-        if zlib.crc32(self._read_exactly(0, self.blocks_offset)) != trailer.header_checksum:
+        if zlib.crc32(self.read_exactly(0, self.blocks_offset)) != trailer.header_checksum:
             raise CorruptStoreError(f"{self.path}: the trailer belongs to another segment")
         self.checksum = zlib.crc32(raw)
         self.blocks_end = trailer.index_offset
@@ -301,16 +308,10 @@ class SegmentReader:
         self._locations = mapped[start + size :].cast("Q")
 
     def _read_checked(self, offset: int, size: int, checksum: int, what: str) -> memoryview:
-        raw = self._read_exactly(offset, size)
+        raw = self.read_exactly(offset, size)
         if zlib.crc32(raw) != checksum:
             raise CorruptStoreError(f"{self.path}: {what} fails its checksum")
         return memoryview(raw)
-
-    def _read_exactly(self, offset: int, size: int) -> bytes:
-        raw = self._read(offset, size)
-        if len(raw) != size:
-            raise CorruptStoreError(f"{self.path}: {len(raw)} of {size} bytes at {offset}")
-        return raw
 
     def _read(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset`; fewer only at the end of the file."""
