@@ -318,6 +318,15 @@ class Settings:
         return quick if self.quick else full
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that every benchmark has."""
+    parser.add_argument("--quick", action="store_true", help="few rounds, small sizes")
+    parser.add_argument("--write", action="store_true", help="write the section of RESULTS.md")
+    parser.add_argument(
+        "--scratch", type=Path, help="where databases are made: a folder on the disk to measure"
+    )
+
+
 @contextlib.contextmanager
 def settings(description: str | None) -> Iterator[Settings]:
     """Read the options every benchmark has, and make a scratch folder that goes away after."""
@@ -325,11 +334,7 @@ def settings(description: str | None) -> Iterator[Settings]:
         description=(description or "").split("\n")[0],
         epilog="Quiet the machine first; see benchmarks/README.md.",
     )
-    parser.add_argument("--quick", action="store_true", help="few rounds, small sizes")
-    parser.add_argument("--write", action="store_true", help="write the section of RESULTS.md")
-    parser.add_argument(
-        "--scratch", type=Path, help="where databases are made: a folder on the disk to measure"
-    )
+    add_options(parser)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="dosql-benchmark-", dir=asked.scratch) as scratch:
         yield Settings(asked.quick, asked.write, Path(scratch))

@@ -1,9 +1,7 @@
 """Run every benchmark, one after another, each in a process of its own.
 
-    python benchmarks/run_all.py --write            all of them, into RESULTS.md
-    python benchmarks/run_all.py --quick as_of mixed   some of them, for a look
-
-Options it does not know go to the benchmarks.
+python benchmarks/run_all.py --write            all of them, into RESULTS.md
+python benchmarks/run_all.py --quick as_of mixed   some of them, for a look
 """
 
 from __future__ import annotations
@@ -15,15 +13,18 @@ import sys
 import time
 from pathlib import Path
 
+from measure import add_options
+
 HERE = Path(__file__).parent
+OF_THE_HARNESS = ("measure.py", "run_all.py")
 
 
 def benchmarks() -> list[str]:
-    """Names of the scripts here that measure something: those that use the harness."""
+    """Names of the scripts here that measure something: those that call `finish`."""
     return sorted(
         script.stem
         for script in HERE.glob("*.py")
-        if "\nfrom measure import" in script.read_text("utf-8")
+        if "finish(" in script.read_text("utf-8") and script.name not in OF_THE_HARNESS
     )
 
 
@@ -36,7 +37,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("names", nargs="*", help="which benchmarks (default: all)")
     parser.add_argument("--list", action="store_true", help="say what there is")
-    asked, passed_on = parser.parse_known_args()
+    add_options(parser)
+    asked = parser.parse_args()
     known = benchmarks()
     if asked.list:
         for name in known:
@@ -44,6 +46,9 @@ def main() -> int:
         return 0
     if unknown := sorted(set(asked.names) - set(known)):
         parser.error(f"no benchmark is named {', '.join(unknown)}; there are {', '.join(known)}")
+    passed_on = ["--quick"] * asked.quick + ["--write"] * asked.write
+    if asked.scratch is not None:
+        passed_on += ["--scratch", str(asked.scratch)]
     failed = []
     for name in asked.names or known:
         began = time.monotonic()
