@@ -127,8 +127,12 @@ def test_branches_of_branches_see_through_all_their_parents(con, path):
 def test_a_hydrated_branch_is_a_stock_file_with_its_rows(con, path):
     con.execute("create branch dev")
     (file,) = con.execute("hydrate branch dev").fetchone()
-    code = f"import sqlite3; print(sqlite3.connect({file!r}).execute('select count(*) from account').fetchone())"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    code = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]);"
+        "print(c.execute('select count(*) from account').fetchone())"
+    )
+    command = [sys.executable, "-c", code, file]
+    out = subprocess.run(command, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "(2,)"
     fork = dosql_dbapi.connect(path, branch="dev")
     assert fork.execute("select count(*) from account").fetchone() == (2,)

@@ -95,7 +95,7 @@ class Histories(RuleBasedStateMachine):
         parent = self.pick(which)
         lsns = sorted(parent.states)
         fork_lsn = lsns[round(fraction * (len(lsns) - 1))]
-        while fork_lsn < parent.fork_lsn or (parent.parent and fork_lsn == parent.fork_lsn):
+        while parent.parent is not None and fork_lsn <= parent.fork_lsn:
             parent = parent.parent  # the moment is the parent's: fork from where it is kept
         name = f"branch-{len(self.branches)}"
         self.branches.append(

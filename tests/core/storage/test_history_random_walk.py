@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ class RandomWalk:
         self.page_size = page_size
         self.page_count_max = self.chance.choice([2, 6, 20])
         self.branches = [RememberedBranch(root / "main", page_size)]
-        self.held = []
+        self.held: list[Any] = []
 
     def step(self) -> None:
         steps = [self.seal, self.compact, self.merge, self.hold_a_view, self.fork, self.compare]
@@ -73,7 +74,7 @@ class RandomWalk:
     def fork(self, branch: RememberedBranch) -> None:
         if len(self.branches) < 5:
             lsn = self.chance.choice(sorted(branch.states))
-            while lsn < branch.fork_lsn or (branch.parent and lsn == branch.fork_lsn):
+            while branch.parent is not None and lsn <= branch.fork_lsn:
                 branch = branch.parent
             name = f"branch-{len(self.branches)}"
             fork = RememberedBranch(self.root / name, self.page_size, branch, lsn, name)
