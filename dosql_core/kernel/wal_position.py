@@ -42,7 +42,8 @@ class CapturedPosition:
     """Where the last capture ended.
 
     Shape: `stamp` is (device, inode, bytes, mtime_ns) of the database file after the last complete
-           checkpoint, None when frames were captured since; `ring` counts entries of the ring of commit times;
+           checkpoint, None when frames were captured since; `ring` counts entries of the ring of
+           commit times;
            `checkpointed` is the LSN the database file itself had at the last complete checkpoint.
     """
 
