@@ -7,12 +7,12 @@ frame of a page, else the page in the file) and seal those that history does not
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import apsw
 
 from dosql_core.errors import ForeignDirectoryError, HistoryExpiredError, LostCommitsError
-from dosql_core.identifiers import Lsn, Microseconds, PageNumber
+from dosql_core.identifiers import EMPTY_LSN, Lsn, Microseconds, PageNumber
 from dosql_core.kernel.wal_index import WalState
 from dosql_core.kernel.wal_position import CapturedPosition
 from dosql_core.storage.branch_history import BranchHistory
@@ -24,6 +24,7 @@ Progress = Callable[[int, int], None]
 SQLITE_LOCK_PAGE_AT = 1 << 30
 _JOURNAL_BYTES_END = 20
 _WAL_JOURNAL = b"\x02\x02"
+_SCHEMA_CELL_COUNT = slice(103, 105)
 _SAME_DATABASE_SHARE = 0.05
 
 
@@ -158,6 +159,8 @@ def close_gap(
             author=None,
             message=f"changed outside DoSQL while nobody watched: {reason}",
         )
+        if position.is_complete:
+            position = replace(position, checkpointed=lsn)
         own.seal(
             [commit],
             ((page, lsn, pages.read_page(page)) for page in differing),
@@ -195,6 +198,8 @@ def _comparable(number: int, page: bytes) -> bytes:
 
 def equals_moment(pages: HeadPages, history: PageHistory, lsn: Lsn) -> bool:
     """Whether a head is what it was at `lsn`; False when that moment is no longer kept."""
+    if lsn == EMPTY_LSN:
+        return pages.page_count == 0 or (pages.page_count == 1 and _is_empty_schema(pages))
     try:
         view = history.view(lsn)
     except HistoryExpiredError:
@@ -203,3 +208,9 @@ def equals_moment(pages: HeadPages, history: PageHistory, lsn: Lsn) -> bool:
         return view.page_count == pages.page_count and not differing_pages_of(pages, view)
     finally:
         view.close()
+
+
+def _is_empty_schema(pages: HeadPages) -> bool:
+    """Whether the first page, which switching to WAL mode writes, lists no table."""
+    cell_count = pages.read_page(PageNumber(1))[_SCHEMA_CELL_COUNT]
+    return int.from_bytes(cell_count, "big") == 0

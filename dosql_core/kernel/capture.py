@@ -18,7 +18,7 @@ import apsw
 
 from dosql_core.errors import CorruptStoreError
 from dosql_core.identifiers import Lsn, Microseconds, PageNumber
-from dosql_core.kernel.commit_times import CommitTimes, time_key
+from dosql_core.kernel.commit_times import CommitTimes, begins_a_generation, time_key
 from dosql_core.kernel.connection import run
 from dosql_core.kernel.group_commit import GroupCommit
 from dosql_core.kernel.wal_index import WalIndex, WalState
@@ -190,14 +190,23 @@ class Capture:
     def _known_times(
         self, captured: CapturedPosition, state: WalState, starts: list[int]
     ) -> tuple[list[tuple[Microseconds, CommitFlag]], int]:
-        """When each commit happened; times nobody noted lie between those that were."""
-        ring = self._times.position
+        """When each commit happened, and the entry of the ring after the last of them.
+
+        Times nobody noted lie between those that were. Entries of commits in flight stay for the
+        next capture.
+        """
         noted = self._times.since(captured.ring)
         salt = _native(state.salts[0])
-        found = [noted.get(time_key(salt, begins - 1)) for begins in starts]
-        if starts and starts[0] == 1 and found[0] is None:
-            # this commit restarted the WAL: its time was noted at the end of the last generation
-            found[0] = noted.get(time_key(_native(captured.salts[0]), captured.frame))
+        entries = [noted.get(time_key(salt, begins - 1)) for begins in starts]
+        if starts and starts[0] == 1:
+            # noted when the WAL was empty, or at the end of the generation before this one
+            before = time_key(_native(captured.salts[0]), captured.frame)
+            entries[0] = max(
+                (time for key, time in noted.items() if key == before or begins_a_generation(key)),
+                default=None,
+            )
+        found = [entry.at if entry else None for entry in entries]
+        ring = max((entry.entry + 1 for entry in entries if entry), default=captured.ring)
         upper = Microseconds(time.time_ns() // 1000)
         upper_bounds = []
         for at in reversed(found):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 import time
+from typing import NamedTuple
 
 from dosql_core.errors import CorruptStoreError
 from dosql_core.identifiers import Microseconds
@@ -22,6 +23,13 @@ _HEADER_WORDS = 8
 _WORD_MAGIC, _WORD_NEXT, _WORD_LAST_TIME = 0, 1, 2
 _MASK = CAPACITY - 1
 RING_BYTES = (_HEADER_WORDS + 2 * CAPACITY) * 8
+
+
+class NotedTime(NamedTuple):
+    """When a commit happened, and which entry of the ring says so."""
+
+    entry: int
+    at: Microseconds
 
 
 class CommitTimes:
@@ -62,14 +70,14 @@ class CommitTimes:
         words[_WORD_LAST_TIME] = at
         words[_WORD_NEXT] = position + 1
 
-    def since(self, position: int) -> dict[int, Microseconds]:
+    def since(self, position: int) -> dict[int, NotedTime]:
         """Times noted since `position`, by key (see `time_key`); overwritten ones are missing."""
         words = self.words
         end = words[_WORD_NEXT]
-        found: dict[int, Microseconds] = {}
+        found: dict[int, NotedTime] = {}
         for entry in range(max(position, end - CAPACITY, 0), end):
             slot = _HEADER_WORDS + ((entry & _MASK) << 1)
-            found[words[slot]] = Microseconds(words[slot + 1])
+            found[words[slot]] = NotedTime(entry, Microseconds(words[slot + 1]))
         return found
 
     def last(self) -> tuple[int, Microseconds] | None:
@@ -84,6 +92,14 @@ class CommitTimes:
         """Unmap the ring."""
         self.words.release()
         self._map.close()
+
+
+def begins_a_generation(key: int) -> bool:
+    """Whether a time was noted when the WAL was empty, whichever salt it had then.
+
+    SQLite may choose the salts of a WAL only as it writes the first frame.
+    """
+    return key & 0xFFFFFFFF == 0
 
 
 def time_key(stored_salt1: int, frames_before: int) -> int:

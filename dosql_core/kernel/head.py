@@ -100,9 +100,8 @@ class Head:
             self.capture_frames = max(capture_bytes // (self.page_size + 24), 1)
             self.next_cycle_frames = self.capture_frames
             self.maintenance = Maintenance(self)
-            if self.try_to_keep(on_progress):
-                pass
-            else:
+            if not self.try_to_keep(on_progress):
+                self._stamp_before = None
                 self.maintenance.start()
             fcntl.flock(opening, fcntl.LOCK_UN)
             self._closing = self._undo.pop_all()
@@ -238,7 +237,18 @@ class Head:
                 stamp = stamp_of(self.place.database_path)
             keeper = Keeper(self.place.database_path, self.vfs, self.index, self.capture)
             try:
-                self._find_out_what_happened(keeper, stamp, on_progress)
+                keeper.keep()
+                self.own_history.refresh()
+                if not self.own_history.captured and self.place.parent is None:
+                    self._begin_history(keeper, on_progress)
+                elif self.index.state().frames == 0:
+                    self._find_out_what_happened(stamp)
+                else:
+                    # a WAL that is all in the file already restarts at the next commit: before
+                    # anybody commits, what it held has to be captured and recorded as complete
+                    with keeper.write_lock(self.gate) as state:
+                        self._find_out_what_happened(stamp)
+                        keeper.recycle(state)
             except BaseException:
                 keeper.close(tidy=False)
                 fcntl.flock(self._maintenance_lock, fcntl.LOCK_UN)
@@ -246,23 +256,38 @@ class Head:
             self._keeper = keeper
             return True
 
-    def _find_out_what_happened(
-        self, keeper: Keeper, stamp: Stamp | None, on_progress: Progress | None
-    ) -> None:
-        """Continue history where it ends, adopt the file, or record a gap.
+    def _begin_history(self, keeper: Keeper, on_progress: Progress | None) -> None:
+        """Adopt an existing database, or note that there is none yet.
+
+        After that note a crash cannot make our own first commits pass for a file to be adopted.
+        """
+        now = Microseconds(time.time_ns() // 1000)
+        with contextlib.ExitStack() as pinning:
+            with keeper.write_lock(self.gate):
+                keeper.release()
+                is_in_file = keeper.checkpoint(self.index.state())
+                keeper.keep()
+                _connection, state = pinning.enter_context(self.pinned())
+                is_new = not (state.pages or self._file_pages() > 1 or self._has_schema())
+                lsn = Lsn(0 if is_new else 1)
+                position = self._position_at(state, lsn, is_complete=is_in_file)
+            if is_new:
+                self.capture.record_position(position)
+                return
+            # K's mark stands: foreign programs may write on meanwhile and begin the WAL anew where
+            # all of it is in the file, but nobody can write to the file
+            pages = self.pages(replace(state, frames=0) if is_in_file else state)
+            try:
+                adopt(pages, self.own_history, position, now, on_progress)
+            finally:
+                pages.close()
+
+    def _find_out_what_happened(self, stamp: Stamp | None) -> None:
+        """Continue history where it ends, or record a gap.
 
         `stamp` is the one the database file has, or had before we opened it.
         """
-        keeper.keep()
-        self.own_history.refresh()
         with self.pinned() as (_connection, state):
-            if not self.own_history.captured and self.place.parent is None:
-                if state.pages or self._file_pages() > 1 or self._has_schema():
-                    self._adopt(keeper, on_progress)
-                else:
-                    # from here on a crash cannot pass for an existing file that is to be adopted
-                    self.capture.record_position(self._position_at(state))
-                return
             captured = CapturedPosition.from_json(self.own_history.captured)
             reason = self._why_not_continued(captured, state, stamp)
             if reason is None:
@@ -313,39 +338,27 @@ class Head:
             return "another program checkpointed while nobody watched"
         return None
 
-    def _adopt(self, keeper: Keeper, on_progress: Progress | None) -> None:
-        """Seal all pages under K's mark: foreign programs may write on, nobody can checkpoint."""
-        now = Microseconds(time.time_ns() // 1000)
-        with keeper.write_lock(self.gate):
-            keeper.release()
-            keeper.checkpoint_quietly()
-            keeper.keep()
-            state = self.index.state()
-        position = replace(self._position_at(state), checkpointed=Lsn(1))
-        pages = self.pages(state)
-        try:
-            adopt(pages, self.own_history, position, now, on_progress)
-        finally:
-            pages.close()
-
     def _record_gap(self, state: WalState, reason: str) -> None:
         now = Microseconds(max(time.time_ns() // 1000, self.times.next_time()))
+        is_in_file = state.frames == 0  # where it is not, the cycle that follows will do it
+        position = self._position_at(state, self.own_history.newest_lsn, is_complete=is_in_file)
         pages = self.pages(state)
         try:
-            close_gap(pages, self.own_history, self.history, self._position_at(state), now, reason)
+            close_gap(pages, self.own_history, self.history, position, now, reason)
         finally:
             pages.close()
 
-    def _position_at(self, state: WalState) -> CapturedPosition:
+    def _position_at(
+        self, state: WalState, checkpointed: Lsn, *, is_complete: bool
+    ) -> CapturedPosition:
         """The position of a head whose pages at `state` history has, however it came by them."""
-        is_complete = state.frames == 0
         return CapturedPosition(
             state.salts,
             state.frames,
             state.checksum if state.frames else (0, 0),
             is_complete,
             self.times.position,
-            self.own_history.newest_lsn,
+            checkpointed,
             new_stamp(self.place.database_path) if is_complete else None,
         )
 

@@ -70,38 +70,27 @@ class Keeper:
         `last` also empties the WAL file, for a database that is about to be closed.
         """
         with self.write_lock(gate) as state:
-            position = self._capture.capture(self.writer, state)
-            self.release()
-            copied_all = self._checkpoint(state)
-            self.keep()
-            if copied_all:
-                position = self._mark_complete(position, state)
-                self._let_readers_leave(state)
+            position, copied_all = self.recycle(state)
         if last and copied_all:
             return self._empty_the_wal(position)
         return copied_all
 
-    def _let_readers_leave(self, state: WalState) -> None:
-        """Hold writers back for a moment while somebody still reads inside the WAL.
+    def recycle(self, state: WalState) -> tuple[CapturedPosition, bool]:
+        """The middle of the cycle, for a caller who holds the write lock at `state`."""
+        position = self._capture.capture(self.writer, state)
+        self.release()
+        copied_all = self.checkpoint(state)
+        self.keep()
+        if copied_all:
+            position = self._mark_complete(position, state)
+            deadline = time.monotonic() + _READERS_LEAVE_SECONDS
+            # a reader inside the WAL at the moment of the next write stops its restart
+            while self._index.readers_need_the_wal() and time.monotonic() < deadline:
+                time.sleep(0.001)
+        return position, copied_all
 
-        A reader there at the moment of the next write stops the WAL's restart. W itself read there
-        when it began; it begins again, now beside the WAL, so that only others are seen.
-        """
-        run(self.writer, "ROLLBACK")
-        run(self.writer, "BEGIN IMMEDIATE")
-        deadline = time.monotonic() + _READERS_LEAVE_SECONDS
-        while (
-            self._index.state() == state
-            and self._index.readers_need_the_wal()
-            and time.monotonic() < deadline
-        ):
-            time.sleep(0.0005)
-
-    def checkpoint_quietly(self) -> None:
-        """Checkpoint what is there, for a database that has no history to lose yet."""
-        self._checkpoint(self._index.state())
-
-    def _checkpoint(self, state: WalState) -> bool:
+    def checkpoint(self, state: WalState) -> bool:
+        """Copy what is in the WAL into the file, under the write lock; whether all of it was."""
         try:
             in_wal, copied = self._checkpointer.wal_checkpoint(None, apsw.SQLITE_CHECKPOINT_PASSIVE)
         except apsw.BusyError:  # a foreign program is at it

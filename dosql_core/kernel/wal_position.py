@@ -29,7 +29,7 @@ from dosql_core.storage.wal_frames import (
 _SMALL_SCAN_FRAMES = 16
 
 
-class GapFound(Exception):
+class GapFound(CorruptStoreError):
     """The WAL does not continue where history ends: commits were checkpointed unseen."""
 
 
@@ -43,8 +43,8 @@ class CapturedPosition:
 
     Shape: `stamp` is (device, inode, bytes, mtime_ns) of the database file after the last complete
            checkpoint, None when frames were captured since; `ring` counts entries of the ring of
-           commit times;
-           `checkpointed` is the LSN the database file itself had at the last complete checkpoint.
+           commit times; `checkpointed` is the LSN the database file itself had at the last
+           complete checkpoint.
     """
 
     salts: tuple[int, int] = (0, 0)
