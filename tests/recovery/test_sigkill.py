@@ -47,10 +47,13 @@ def test_a_killed_writer_loses_nothing_it_acknowledged(tmp_path, seed):
     acknowledged: dict[int, int] = {}
     for _ in range(3):
         child = subprocess.Popen([sys.executable, "-c", CHILD, path], stdout=subprocess.PIPE)
-        time.sleep(0.3 + wait.random() * 0.5)
+        assert child.stdout is not None
+        first = child.stdout.readline()  # it has begun to write, however slow the machine is
+        time.sleep(wait.random() * 0.5)
         os.kill(child.pid, signal.SIGKILL)
-        told, _ = child.communicate()
-        for line in told.decode().splitlines()[:-1]:  # the last line may be torn
+        told = first + child.communicate()[0]
+        whole = told[: told.rindex(b"\n")]  # the last line may be torn
+        for line in whole.decode().splitlines():
             lsn, n = map(int, line.split())
             acknowledged[lsn] = n
         con = dosql_dbapi.connect(path)
