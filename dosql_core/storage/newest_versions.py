@@ -7,7 +7,7 @@ from collections import OrderedDict
 from dosql_core.identifiers import PageNumber
 from dosql_core.storage.block_encoding import Predecessor
 
-_BYTES_MAX = 16 * 1024 * 1024
+BYTES_MAX = 16 * 1024 * 1024
 
 
 class NewestVersions:
@@ -32,7 +32,7 @@ class NewestVersions:
         """Remember the newest version of a page that is not remembered (see `take`)."""
         self._versions[page] = version
         self._bytes += len(version.content)
-        while self._bytes > _BYTES_MAX:
+        while self._bytes > BYTES_MAX:
             _, oldest = self._versions.popitem(last=False)
             self._bytes -= len(oldest.content)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dosql_core.identifiers import Lsn
-from dosql_core.storage import sealing
+from dosql_core.storage import newest_versions, sealing
 from dosql_core.storage.compaction import merge_small
 from fixtures.histories import CommitPlan, RememberedBranch
 
@@ -114,6 +114,7 @@ def test_batches_of_a_few_pages_change_nothing(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sealing, "BATCH_BYTES", 5 * 4096)
+    monkeypatch.setattr(newest_versions, "BYTES_MAX", 4096)
     walk = RandomWalk(tmp_path, seed, 4096)
     for _ in range(60):
         walk.step()
