@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
 import apsw
 
-from dosql_core.errors import DatabaseLockedError
+from dosql_core.errors import DatabaseLockedError, DatabaseNotFoundError
 from dosql_core.identifiers import Lsn, Microseconds
 from dosql_core.kernel.capture import COMMIT_METADATA_TABLE
 from dosql_core.kernel.connection import (
+    OPEN_CREATE,
     OPEN_READ_WRITE,
     OPEN_URI,
     KernelConnection,
@@ -43,9 +45,11 @@ class HeadConnection:
         self._snapshot: WalState | None = None
         self._planned_time: Microseconds | None = None
         self._busy_since = 0.0
+        if not os.path.exists(head.place.database_path):
+            raise DatabaseNotFoundError(f"{head.place.database_path} has been removed")
         self.kernel = KernelConnection(
             head.place.database_path,
-            flags=OPEN_READ_WRITE | OPEN_URI,
+            flags=OPEN_READ_WRITE | OPEN_URI | OPEN_CREATE,  # ATTACH makes new files only with it
             vfs=head.vfs,
             statementcachesize=options.cached_statements,
         )
