@@ -83,6 +83,7 @@ class Head:
     ) -> None:
         self.place = place
         self._on_cycle = on_cycle
+        self._stamp_before: tuple[int, int, int, int] | None = None
         self._undo = contextlib.ExitStack()
         self.pin_lock = threading.RLock()
         self._keeper: Keeper | None = None
@@ -126,7 +127,6 @@ class Head:
     def _open_file(self, create: bool) -> None:
         """Open the first connection and see to it that the file is in WAL mode."""
         place = self.place
-        self._stamp_before: tuple[int, int, int, int] | None = None
         if place.is_overlay:
             assert place.parent is not None
             own = OverlayMap(os.path.join(place.directory, "overlay.map"))

@@ -112,7 +112,7 @@ def test_a_seal_during_compaction_is_kept(tmp_path: Path) -> None:
     first = {page: edited(page) for page in range(1, 31)}
     branch.seal([CommitPlan(30, first)])
     branch.seal([CommitPlan(2, {1: edited(100)})])
-    told: list[tuple[int, int]] = []
+    told: list[int] = []
 
     def seal_once(done: int, total: int) -> None:
         if not told:
