@@ -51,11 +51,15 @@ _Signature = tuple[int, int, int]
 
 @dataclass(slots=True)
 class _State:
-    """A manifest, the stamp of the file it was read from, and its segments once they are open."""
+    """A manifest, the stamp of the file it was read from, and its segments once they are open.
+
+    Shape: `reusable` are open segments of the manifest before, until then.
+    """
 
     manifest: Manifest
     signature: _Signature
     stack: SegmentStack | None = None
+    reusable: SegmentStack | None = None
 
 
 class BranchHistory:
@@ -159,7 +163,9 @@ class BranchHistory:
         if _signature(self.directory) == self._state.signature:
             return False
         with self._loading:
+            old = self._state
             self._state = _load(self.directory)
+            self._state.reusable = old.stack or old.reusable
         return True
 
     def stack(self) -> SegmentStack:
@@ -182,7 +188,8 @@ class BranchHistory:
                 state = self._state
                 try:
                     if state.stack is None:
-                        state.stack = self._open_segments(state.manifest)
+                        state.stack = self._open_segments(state.manifest, state.reusable)
+                        state.reusable = None
                     return state.manifest, state.stack
                 except MissingSegmentError:
                     # Compaction swaps the manifest before it unlinks: the new one does without.
@@ -192,7 +199,7 @@ class BranchHistory:
     def close(self) -> None:
         """Let go of the segments; views that hold them keep them open."""
         with self._loading:
-            self._state = replace(self._state, stack=None)
+            self._state = replace(self._state, stack=None, reusable=None)
             self._cache.clear()
             self._newest.forget()
 
@@ -413,7 +420,7 @@ class BranchHistory:
             if is_orphan or name.endswith(TEMPORARY_SUFFIX):
                 remove_quietly(os.path.join(self.directory, name))
 
-    def _open_segments(self, manifest: Manifest, old: SegmentStack | None = None) -> SegmentStack:
+    def _open_segments(self, manifest: Manifest, old: SegmentStack | None) -> SegmentStack:
         known = {segment.path: segment for segment in old.segments} if old is not None else {}
         segments = []
         for named in manifest.segments:

@@ -132,6 +132,9 @@ class SegmentSealing:
         return sum(c.page_count for c in self._commits if c.flags & CommitFlag.BASE)
 
     def _add(self, page: PageNumber, lsn: Lsn, content: bytes) -> None:
+        if self._pending_bytes >= BATCH_BYTES:
+            self._flush(self._current)
+            self._flushed_to = self._current
         if len(content) != self._page_size:
             raise ValueError(
                 f"page {page} at LSN {lsn} has {len(content)} bytes, not {self._page_size}"
@@ -141,9 +144,6 @@ class SegmentSealing:
                 f"page {page} at LSN {lsn}: expected LSN {self._flushed_to} to "
                 f"{self._commits[-1].lsn}, pages from 1"
             )
-        if self._pending_bytes >= BATCH_BYTES:
-            self._flush(self._current)
-            self._flushed_to = self._current
         if page > self._commits[lsn - self._first].page_count:
             return  # written and cut off again in the same commit: no moment shows it
         growth = self._growths.get(lsn)
