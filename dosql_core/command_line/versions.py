@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import platform
-from importlib import metadata
 
 import dosql_dbapi
 
 
 def dosql_version() -> str:
     """The version of the installed distribution."""
+    from importlib import metadata  # slow to import, and few runs ask
+
     try:
         return metadata.version("dosql")
     except metadata.PackageNotFoundError:

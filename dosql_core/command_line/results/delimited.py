@@ -20,6 +20,7 @@ RECORD_SEPARATOR = "\x1e"
 
 _CSV_MUST_QUOTE = re.compile(r"[^!#-&(-~]")  # what sqlite3's shell quotes: all but plain ASCII
 _NARROWEST_LINE_NAME = 5
+_C_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r", "\f": "\\f"}
 
 
 def list_layout(columns: Sequence[str], rows: Iterable[Row], style: ResultStyle) -> Iterator[str]:
@@ -63,6 +64,15 @@ def quote_layout(columns: Sequence[str], rows: Iterable[Row], style: ResultStyle
         yield separator.join(map(sql_literal, row)) + "\n"
 
 
+def tcl_layout(columns: Sequence[str], rows: Iterable[Row], style: ResultStyle) -> Iterator[str]:
+    """Values as strings of C and Tcl, blanks between them."""
+    separator = " " if style.column_separator is None else style.column_separator
+    if style.headers:
+        yield separator.join(map(_c_string, columns)) + "\n"
+    for row in rows:
+        yield separator.join(_c_string(display_text(v, style.null_text)) for v in row) + "\n"
+
+
 def insert_layout(columns: Sequence[str], rows: Iterable[Row], style: ResultStyle) -> Iterator[str]:
     """INSERT statements that make the rows again, into the table the style names."""
     named = f"({','.join(map(name_for_sql, columns))})" if style.headers else ""
@@ -93,6 +103,10 @@ def needs_csv_quotes(text: str, separator: str) -> bool:
 def csv_quoted(text: str) -> str:
     """The text in CSV's quotes."""
     return '"' + text.replace('"', '""') + '"'
+
+
+def _c_string(text: str) -> str:
+    return '"' + "".join(_C_ESCAPES.get(character, character) for character in text) + '"'
 
 
 def _lines(

@@ -15,6 +15,7 @@ from dosql_core.command_line.results.delimited import (
     line_layout,
     list_layout,
     quote_layout,
+    tcl_layout,
     tsv_layout,
 )
 from dosql_core.command_line.results.structured import html_layout, json_layout, jsonl_layout
@@ -35,6 +36,7 @@ LAYOUTS: dict[str, Layout] = {
     "quote": quote_layout,
     "table": table_layout,
     "tabs": tsv_layout,
+    "tcl": tcl_layout,
     "tsv": tsv_layout,
 }
 """`tabs` is sqlite3's name for `tsv`."""

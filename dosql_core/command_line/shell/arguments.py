@@ -31,7 +31,7 @@ DoSQL's options:
   --timeout SECONDS    wait so long for the write lock (default 5)
 
 sqlite3's options, with one dash or two:
-  -ascii -box -column -csv -html -json -jsonl -line -list -markdown -quote -table -tabs
+  -ascii -box -column -csv -html -json -jsonl -line -list -markdown -quote -table -tabs -tcl
                        lay results out so; also -mode MODE
   -header, -noheader   show the names of columns, or not
   -separator TEXT      put TEXT between values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dosql_core.command_line.reporting import UsageError
-from dosql_core.command_line.results.layouts import LAYOUTS
+from dosql_core.command_line.results.layouts import FRAMED_LAYOUTS, LAYOUTS
 from dosql_core.command_line.shell.dot_command import (
     DotCommand,
     Invocation,
@@ -21,7 +21,7 @@ def mode(shell: Shell, typed: Invocation) -> None:
     """Set how results are laid out; without MODE, tell how.
 
     For eyes: box, table, column, markdown, line. For programs: list, csv, tsv, json, jsonl,
-    ascii, quote, html, and insert (into TABLE). `tabs` is another name for tsv.
+    ascii, tcl, quote, html, and insert (into TABLE). `tabs` is another name for tsv.
     """
     if not typed.words:
         shell.output.write(f"current output mode: {shell.settings.mode}\n")
@@ -34,6 +34,8 @@ def mode(shell: Shell, typed: Invocation) -> None:
         name = matches[0]
     shell.settings.mode = name
     shell.settings.column_separator = shell.settings.row_separator = None
+    if name in FRAMED_LAYOUTS and shell.settings.headers is None:
+        shell.settings.headers = True  # and they stay on in the next mode, as in sqlite3's shell
     if name == "insert":
         shell.settings.insert_table = typed.word(1, "table")
 

@@ -13,6 +13,8 @@ from typing import IO
 from dosql_core.command_line.reporting import CommandFailedError, palette_for
 from dosql_core.command_line.results.style import PLAIN, Palette
 
+_THIS_ONE_AND_THE_NEXT = 2  # `.once` is itself a command that ends
+
 
 class ResultsClosedError(Exception):
     """The reader of the results has gone: a pager was left, a program ended."""
@@ -24,7 +26,7 @@ class ShellOutput:
     def __init__(self, *, is_interactive: bool) -> None:
         self._is_interactive = is_interactive
         self._redirection: _Redirection | None = None
-        self._lasts_one_command = False
+        self._commands_left: int | None = None
 
     @property
     def is_terminal(self) -> bool:
@@ -72,17 +74,19 @@ class ShellOutput:
         self.close()
         if destination and destination not in ("stdout", "-"):
             self._redirection = _Redirection(destination)
-            self._lasts_one_command = once
+            self._commands_left = _THIS_ONE_AND_THE_NEXT if once else None
 
     def end_command(self) -> None:
         """A command is done: results of the next one go where they went before `.once`."""
-        if self._lasts_one_command:
-            self.close()
+        if self._commands_left is not None:
+            self._commands_left -= 1
+            if self._commands_left == 0:
+                self.close()
 
     def close(self) -> None:
         """End the redirection; waits for the program results went to."""
         redirection, self._redirection = self._redirection, None
-        self._lasts_one_command = False
+        self._commands_left = None
         if redirection:
             redirection.close()
 

@@ -16,7 +16,6 @@ from dosql_core.command_line.shell.dot_command import (
 )
 from dosql_core.command_line.shell.shell import LeaveShell, Shell
 from dosql_core.command_line.transfer.file_source import FORMATS, format_of
-from dosql_core.command_line.transfer.row_import import RowImport
 from dosql_core.command_line.wording import counted
 
 
@@ -66,6 +65,8 @@ def import_file(shell: Shell, typed: Invocation) -> None:
             words.append(word)
     if len(words) != 2 or words[0].startswith("--"):
         raise import_file.misused()
+    from dosql_core.command_line.transfer.row_import import RowImport  # few shells import
+
     path, table = words
     mode = shell.settings.mode if shell.settings.mode in FORMATS else None
     chosen = file_format or format_of(path) or mode or "csv"

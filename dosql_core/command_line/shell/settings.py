@@ -33,7 +33,7 @@ class ShellSettings:
     @classmethod
     def for_a_person(cls) -> ShellSettings:
         """The defaults in a terminal."""
-        return cls(mode="box", null_text="NULL", shows_row_count=True, paging=True)
+        return cls(mode="box", headers=True, null_text="NULL", shows_row_count=True, paging=True)
 
     def style(self, *, screen_columns: int | None, palette: Palette = PLAIN) -> ResultStyle:
         """How the next result is laid out; `screen_columns` is None away from a terminal."""

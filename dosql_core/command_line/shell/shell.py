@@ -40,7 +40,7 @@ from dosql_core.command_line.shell.script import ShellInput, gather, is_blank
 from dosql_core.command_line.shell.settings import ShellSettings
 from dosql_core.command_line.shell.statement_parameters import parameters_for
 from dosql_core.command_line.wording import counted, duration_text
-from dosql_core.errors import Error
+from dosql_core.errors import Error, ReadOnlyMomentError
 from dosql_core.language.splitting import split_statements
 
 _ROWS_A_FETCH = 256
@@ -131,7 +131,7 @@ class Shell:
         try:
             for part in gather(lines):
                 if self.settings.echo:
-                    self.output.write(part.text.rstrip("\n") + "\n")
+                    print(part.text.rstrip("\n"))
                 if not self.run(part) and self.settings.bail:
                     raise LeaveShell(1)
         finally:
@@ -273,6 +273,8 @@ class Shell:
     def _tell_error(self, error: BaseException, line_number: int) -> None:
         self.error_count += 1
         self.output.flush()
+        if isinstance(error, ReadOnlyMomentError) and self.target.as_of is not None:
+            error.hint = "the shell looks at the past; `.asof now` returns to the present"
         if self.is_interactive and len(self._source_names) == 0:
             print(error_text(error, colour=wants_colour(sys.stderr)), file=sys.stderr)
             return
