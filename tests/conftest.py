@@ -4,4 +4,5 @@ pytest_plugins = (
     "fixtures.run_options",
     "fixtures.databases",
     "fixtures.crash",
+    "fixtures.command_line",
 )

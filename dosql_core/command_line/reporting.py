@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import IO, TYPE_CHECKING, Protocol
 
 from dosql_core.command_line.results.style import COLOURED, PLAIN, Palette
@@ -110,16 +110,19 @@ def note(text: str) -> None:
 
 @contextmanager
 def progress_bar(title: str, *, unit: str = "bytes") -> Iterator[ProgressReport]:
-    """A bar on stderr while the work runs, gone when it is done; nothing where nobody watches."""
+    """A bar on stderr from the first report on, gone in the end; nothing where nobody watches."""
     if not sys.stderr.isatty():
         yield lambda done, total=None: None
         return
-    bar = _new_bar(unit)
-    with bar:
-        task = bar.add_task(title, total=None)
+    with ExitStack() as shown:
+        bar: Progress | None = None
 
         def report(done: int, total: int | None = None) -> None:
-            bar.update(task, completed=done, total=total)
+            nonlocal bar
+            if bar is None:  # most work of this kind has nothing to do, and rich takes its time
+                bar = shown.enter_context(_new_bar(unit))
+                bar.add_task(title, total=total)
+            bar.update(bar.task_ids[0], completed=done, total=total)
 
         yield report
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -93,7 +94,11 @@ def find_command(commands: dict[str, DotCommand], name: str) -> DotCommand:
         return commands[matches[0]]
     if matches:
         raise UsageError(f'".{name}" could be .{", .".join(matches)}')
-    raise UsageError(f'unknown command or invalid arguments:  "{name}". Enter ".help" for help')
+    close = difflib.get_close_matches(name, commands, n=1)
+    raise UsageError(
+        f'unknown command or invalid arguments:  "{name}". Enter ".help" for help',
+        f"did you mean .{close[0]}?" if close else "",
+    )
 
 
 def on_or_off(word: str) -> bool:

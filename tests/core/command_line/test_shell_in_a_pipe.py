@@ -1,0 +1,212 @@
+"""The shell between other programs: it behaves as sqlite3's, so that scripts can be moved over."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+ROWS = "create table t(a, b);\ninsert into t values (1, 'x'), (2, null), (3, 'a,b');\n"
+
+
+def test_rows_are_separated_by_bars(dosql):
+    assert dosql.ok(stdin=ROWS + "select * from t;") == "1|x\n2|\n3|a,b\n"
+
+
+def test_statements_on_the_command_line_run_and_the_shell_leaves(dosql):
+    dosql.ok("app.db", stdin=ROWS)
+    assert dosql.ok("app.db", "select a from t limit 1", "select 'then this'") == "1\nthen this\n"
+
+
+def test_an_error_names_its_line_and_the_rest_still_runs(dosql):
+    ended = dosql.run(stdin="select 1;\nselect\n nosuch;\nselect 2;\n")
+    assert ended.out == "1\n2\n"
+    assert ended.status == 1
+    assert "near line 2" in ended.err
+    assert "no such column: nosuch" in ended.err
+
+
+def test_bail_stops_at_the_first_error(dosql):
+    ended = dosql.run("-bail", stdin="select 1;\nselect nosuch;\nselect 2;\n")
+    assert (ended.out, ended.status) == ("1\n", 1)
+
+
+def test_a_statement_that_is_not_finished_is_told(dosql):
+    ended = dosql.run(stdin="select 1 +")
+    assert ended.status == 1
+    assert "incomplete input" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("list", "1|x\n2|\n"),
+        ("csv", "1,x\n2,\n"),
+        ("tabs", "1\tx\n2\t\n"),
+        ("json", '[{"a":1,"b":"x"},\n{"a":2,"b":null}]\n'),
+        ("jsonl", '{"a":1,"b":"x"}\n{"a":2,"b":null}\n'),
+        ("line", "    a = 1\n    b = x\n\n    a = 2\n    b = \n"),
+        ("quote", "1,'x'\n2,NULL\n"),
+        ("insert", 'INSERT INTO "table" VALUES(1,\'x\');\nINSERT INTO "table" VALUES(2,NULL);\n'),
+        ("tcl", '"1" "x"\n"2" ""\n'),
+        ("markdown", "| a | b |\n|---|---|\n| 1 | x |\n| 2 |   |\n"),
+        ("box", "┌───┬───┐\n│ a │ b │\n├───┼───┤\n│ 1 │ x │\n│ 2 │   │\n└───┴───┘\n"),
+    ],
+)
+def test_a_mode_lays_rows_out(dosql, mode, expected):
+    script = ROWS + f".mode {mode}\nselect * from t where a < 3;\n"
+    assert dosql.ok(stdin=script) == expected
+
+
+def test_null_headers_and_separators_can_be_chosen(dosql):
+    script = ROWS + '.headers on\n.nullvalue nil\n.separator ";" "!"\nselect * from t where a = 2;'
+    assert dosql.ok(stdin=script) == "a;b!2;nil!"
+
+
+def test_csv_quotes_what_needs_it(dosql):
+    script = ROWS + ".mode csv\nselect b, 'say \"hi\"' from t where a = 3;\n"
+    assert dosql.ok(stdin=script) == '"a,b","say ""hi"""\n'
+
+
+def test_tables_and_schema_are_listed(dosql):
+    script = ROWS + "create index i on t(a);\ncreate view v as select 1 as one;\n"
+    assert dosql.ok(stdin=script + ".tables\n").split() == ["t", "v"]
+    assert dosql.ok(stdin=script + ".indexes\n").split() == ["i"]
+    assert "CREATE TABLE t(a, b);" in dosql.ok(stdin=script + ".schema t\n")
+
+
+def test_a_dump_makes_the_database_again(dosql):
+    dosql.ok("app.db", stdin=ROWS + "create table blob(b blob); insert into blob values (x'00ff');")
+    dumped = dosql.ok("app.db", ".dump")
+    dosql.ok("copy.db", stdin=dumped)
+    query = "select a, quote(b) from t union all select 0, quote(b) from blob"
+    assert dosql.ok("copy.db", query) == dosql.ok("app.db", query)
+
+
+def test_results_go_to_a_file_once(dosql):
+    dosql.ok(stdin=ROWS + ".once out.txt\nselect a from t;\nselect 'here';\n")
+    assert (dosql.folder / "out.txt").read_text() == "1\n2\n3\n"
+
+
+def test_results_go_through_a_program(dosql):
+    assert dosql.ok(stdin=ROWS + ".once | wc -l\nselect a from t;\n").strip() == "3"
+
+
+def test_a_file_is_read_and_its_errors_name_it(dosql):
+    (dosql.folder / "script.sql").write_text("select 'from the file';\nselect nosuch;\n")
+    ended = dosql.run(stdin=".read script.sql\nselect 'after';\n")
+    assert ended.out == "from the file\nafter\n"
+    assert "near line 2 of script.sql" in ended.err
+
+
+def test_a_file_that_reads_itself_ends(dosql):
+    (dosql.folder / "loop.sql").write_text(".read loop.sql\n")
+    ended = dosql.run(stdin=".read loop.sql\n")
+    assert ended.status == 1
+    assert "read each other" in ended.err
+
+
+def test_parameters_have_values(dosql):
+    script = ".parameter set :x 'ab''c'\n.parameter set @n 2 + 3\nselect :x, @n, $unset is null;\n"
+    assert dosql.ok(stdin=script) == "ab'c|5|1\n"
+
+
+def test_an_unknown_dot_command_is_told(dosql):
+    ended = dosql.run(stdin=".tabels\n")
+    assert ended.status == 1
+    assert '"tabels"' in ended.err
+    assert "did you mean .tables?" in ended.err
+
+
+def test_exit_gives_its_status(dosql):
+    assert dosql.run(stdin=".exit 7\nselect 1;\n").status == 7
+
+
+def test_the_past_is_read_and_not_written(dosql):
+    dosql.ok("app.db", stdin=ROWS)
+    script = ".asof 1\nselect count(*) from t;\ninsert into t values (9, 9);\n.asof now\n"
+    ended = dosql.run("app.db", stdin=script + "select count(*) from t;\n")
+    assert ended.out == "0\n3\n"
+    assert ".asof now" in ended.err
+
+
+def test_branches_are_made_entered_and_compared(dosql):
+    dosql.ok("app.db", stdin=ROWS)
+    script = ".branch -c dev\ndelete from t where a = 1;\n.diff t branch:main branch:dev\n"
+    compared = dosql.ok("app.db", stdin=script)
+    assert "x" in compared
+    assert dosql.ok("app.db", "select count(*) from t") == "3\n"
+    assert dosql.ok("--branch", "dev", "app.db", "select count(*) from t") == "2\n"
+    listed = dosql.ok("-json", "app.db", "show branches")
+    assert '"name":"dev"' in listed
+
+
+def test_a_chart_shows_magnitudes(dosql):
+    query = "select 'a' as name, 1 as n union all select 'b', 2"
+    drawn = dosql.ok(stdin=f".chart bar {query}\n").splitlines()
+    small, large = (line.count("█") for line in drawn if "█" in line)
+    assert large in range(2 * small - 1, 2 * small + 3)
+    assert any(block in dosql.ok(stdin=f".chart spark {query}\n") for block in "▁▂▃▄▅▆▇█")
+
+
+def test_a_reader_that_leaves_ends_the_shell_quietly(dosql):
+    query = "with recursive n(x) as (select 1 union all select x + 1 from n) select x from n"
+    shell = dosql.start(":memory:", query, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert shell.stdout.readline() == b"1\n"
+    shell.stdout.close()
+    assert shell.wait(timeout=30) == 141
+    assert shell.stderr.read() == b""
+    shell.stderr.close()
+
+
+def test_control_c_ends_a_script_with_its_transaction_rolled_back(dosql):
+    dosql.ok("app.db", stdin=ROWS)
+    endless = "with recursive n(x) as (select 1 union all select x + 1 from n) select max(x) from n"
+    shell = dosql.start(
+        "app.db", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    shell.stdin.write(f"begin;\ndelete from t;\nselect 'deleted';\n{endless};\n".encode())
+    shell.stdin.close()
+    assert shell.stdout.readline() == b"deleted\n"
+    deadline = time.monotonic() + 30
+    while shell.poll() is None and time.monotonic() < deadline:
+        os.kill(shell.pid, signal.SIGINT)  # the first one may come before the endless statement
+        time.sleep(0.2)
+    assert shell.returncode == 130
+    shell.stdout.close()
+    shell.stderr.close()
+    assert dosql.ok("app.db", "select count(*) from t") == "3\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--nosuch"], "unknown option: --nosuch"),
+        (["-mode", "nosuch"], "mode should be one of"),
+        (["--timeout", "soon", "app.db"], "number of seconds"),
+        (["--durability", "maybe", "app.db"], "full, strict, normal or off"),
+        (["--branch"], "needs a value"),
+        (["-readonly", "missing.db"], "there is no database at missing.db"),
+    ],
+)
+def test_a_command_line_that_makes_no_sense_is_refused(dosql, words, told):
+    ended = dosql.run(*words)
+    assert ended.status == 2
+    assert told in ended.err
+    assert not (dosql.folder / "missing.db").exists()
+
+
+def test_an_unknown_branch_is_refused_and_nothing_is_made(dosql):
+    dosql.ok("app.db", stdin=ROWS)
+    ended = dosql.run("--branch", "nosuch", "app.db", "select 1")
+    assert ended.status == 1
+    assert "nosuch" in ended.err
+    assert ended.out == ""
+
+
+def test_text_that_is_not_utf_8_passes_through(dosql):
+    ended = dosql.run(stdin=b"select length('caf\xc3\xa9');\n")
+    assert ended.out == "4\n"
