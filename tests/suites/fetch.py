@@ -1,0 +1,137 @@
+"""Other projects' source archives, fetched from the package index when a run needs them.
+
+`python tests/suites/fetch.py NAME...` fetches and says where; a runner calls `fetch`. What a suite
+is and how it runs is its own folder's business.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+CACHE = Path(__file__).resolve().parents[2] / ".cache" / "suites"
+DOWNLOAD_SECONDS_MAX = 600
+
+
+@dataclass(frozen=True, slots=True)
+class SourceArchive:
+    """A pinned source archive. Raising a version is a change of its own.
+
+    Shape: `sha256` is the checksum of the archive as the index serves it.
+    """
+
+    project: str
+    version: str
+    sha256: str
+
+
+ARCHIVES = {
+    "dbapi-compliance": SourceArchive(
+        "dbapi-compliance",
+        "1.15.0",
+        "d20568877e2569e85679d2324de25bf5580156f7d9ab847fc43a72a98d326c40",
+    ),
+    "sqlite-utils": SourceArchive(
+        "sqlite-utils",
+        "4.2.1",
+        "76114b6a5414714e6c70e5fa5c4781b301b590f6951b5da39c8cc60c21382ba1",
+    ),
+    "peewee": SourceArchive(
+        "peewee",
+        "4.3.0",
+        "f2e6686e6fc61d236fd12f370bfd42955b7b42bbd9954f207d02434a0328c3de",
+    ),
+    "sqlalchemy": SourceArchive(
+        "sqlalchemy",
+        "2.1.9",
+        "d700a8b2edfb26282a470333d6bc4a454c4acda4d201a3bea7b72fa76c217d28",
+    ),
+    "alembic": SourceArchive(
+        "alembic",
+        "1.20.1",
+        "83490def1f723413db5096591f7609ac52544805be93849170088ed04f5a2e0b",
+    ),
+    "django": SourceArchive(
+        "django",
+        "5.2.9",
+        "16b5ccfc5e8c27e6c0561af551d2ea32852d7352c67d452ae3e76b4f6b2ca495",
+    ),
+}
+
+
+class SuiteUnavailableError(Exception):
+    """A suite could not be had; the message says what was tried and what came back."""
+
+
+def fetch(name: str, *, cache: Path = CACHE) -> Path:
+    """The folder that holds the unpacked archive called `name` in ARCHIVES, fetched at most once.
+
+    Errors: SuiteUnavailableError when the index has no such archive, cannot be reached, or serves
+            other bytes than were pinned.
+    """
+    archive = ARCHIVES[name]
+    folder = cache / f"{archive.project}-{archive.version}"
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs may want the same suite at the same time
+        if not folder.exists():
+            with tempfile.TemporaryDirectory(dir=cache) as scratch:
+                packed = download(archive, Path(scratch))
+                check(packed, archive)
+                unpack(packed, Path(scratch) / "unpacked").rename(folder)
+    return folder
+
+
+def download(archive: SourceArchive, into: Path) -> Path:
+    """The archive's file, as pip fetched it from the index that pip is configured for."""
+    requirement = f"{archive.project}=={archive.version}"
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check"]
+    # Only this one as source: what pip builds its metadata with may come as wheels.
+    command += ["--no-binary", archive.project, "--dest", str(into), requirement]
+    process = subprocess.run(
+        command, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS_MAX, check=False
+    )
+    files = [path for path in into.iterdir() if path.is_file()]
+    if process.returncode != 0 or len(files) != 1:
+        raise SuiteUnavailableError(
+            f"pip download {requirement} ended with status {process.returncode} and "
+            f"{len(files)} files:\n{process.stderr[-2000:]}"
+        )
+    return files[0]
+
+
+def check(packed: Path, archive: SourceArchive) -> None:
+    """Make sure that these are the bytes that were pinned.
+
+    Errors: SuiteUnavailableError when they are not.
+    """
+    found = hashlib.sha256(packed.read_bytes()).hexdigest()
+    if found != archive.sha256:
+        raise SuiteUnavailableError(
+            f"{packed.name} has the SHA-256 {found}; {archive.sha256} was pinned"
+        )
+
+
+def unpack(packed: Path, into: Path) -> Path:
+    """The one folder at the top of the archive, unpacked."""
+    into.mkdir()
+    if packed.suffix == ".zip":
+        with zipfile.ZipFile(packed) as opened:
+            opened.extractall(into)
+    else:
+        with tarfile.open(packed) as opened_tar:
+            opened_tar.extractall(into, filter="data")
+    (top,) = into.iterdir()
+    return top
+
+
+if __name__ == "__main__":
+    for wanted in sys.argv[1:] or ARCHIVES:
+        print(fetch(wanted))
