@@ -36,12 +36,14 @@ from dosql_core.options import DatabaseOptions, Retention, SessionOptions
 from dosql_core.storage.branch_history import BranchHistory
 from dosql_core.storage.checked_document import read_document, write_document
 from dosql_core.storage.database_export import write_database
+from dosql_core.storage.durable_files import sync_directory
 from dosql_core.storage.page_history import PageHistory
 
 Progress = Callable[[int, int], None]
 FORMAT_VERSION = 1
 _IDENTITY_KIND = "dosql database"
 _IDENTITY_NAME = "dosql.json"
+_REMOVED_SUFFIX = ".removed"
 
 _registry: dict[str, Database] = {}
 _registry_lock = threading.RLock()
@@ -83,6 +85,7 @@ class Database:
         is_new_directory = not os.path.isdir(self.directory)
         self._refuse_impossible_path(is_new_directory)
         os.makedirs(self.directory, exist_ok=True)
+        shutil.rmtree(self.directory + _REMOVED_SUFFIX, ignore_errors=True)  # see `detach`
         try:
             self.database_id = self._read_or_make_identity()
             self._refs = Refs(self.directory)
@@ -127,7 +130,8 @@ class Database:
         path = os.path.join(self.directory, _IDENTITY_NAME)
         with _exclusive(os.path.join(self.directory, "identity.lock")):
             if not os.path.exists(path):
-                if os.path.exists(os.path.join(self.directory, "refs.json")):
+                # refs alone are what a crash in the middle of this block left
+                if os.path.exists(os.path.join(self.directory, "branches")):
                     raise MissingSegmentError(f"{path} is missing, though there is a history")
                 Refs.create(self.directory)
                 identity = {"database_id": uuid.uuid4().hex}
@@ -373,7 +377,11 @@ class Database:
                     lock = os.path.join(self.directory, "branches", branch, "in_use.lock")
                     refusal = f"branch {branch!r} is open in another process"
                     held.enter_context(_exclusive(lock, refusal=refusal))
-                shutil.rmtree(self.directory)
+                # renamed first: a crash must not leave half a history that looks like a whole one
+                removed = self.directory + _REMOVED_SUFFIX
+                os.rename(self.directory, removed)
+                sync_directory(os.path.dirname(removed))
+                shutil.rmtree(removed)
 
     # -- closing -----------------------------------------------------------------------------------
 
