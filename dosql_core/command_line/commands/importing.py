@@ -41,6 +41,7 @@ from dosql_core.command_line.transfer.script_import import import_script
 from dosql_core.command_line.transfer.sqlite_import import import_sqlite_file
 from dosql_core.command_line.wording import counted, duration_text
 
+_TEXT_SUFFIXES = ("", ".txt", ".dat", ".gz", ".zip")
 _SQLITE_MAGIC = b"SQLite format 3\0"
 
 
@@ -170,7 +171,10 @@ def _import_rows(
 
 
 def _detect_format(file: str) -> str:
-    """What the name says, or what the first bytes do; CSV for stdin."""
+    """What the name says, or what the first bytes do; CSV for stdin.
+
+    Errors: UsageError when neither tells.
+    """
     if file == STANDARD_INPUT:
         return "csv"
     by_name = format_of(file)
@@ -182,7 +186,13 @@ def _detect_format(file: str) -> str:
                 return SQLITE_FILE
     except OSError:
         return "csv"  # opening it for good will say what is wrong
-    return "csv"
+    suffix = Path(file).suffix
+    if suffix.lower() in _TEXT_SUFFIXES:
+        return "csv"
+    raise UsageError(
+        f"the name of {file} does not tell its format: nothing known ends in {suffix}",
+        f"say --format and one of {', '.join(ALL_FORMATS)}",
+    )
 
 
 def _table_named_after(file: str) -> str:

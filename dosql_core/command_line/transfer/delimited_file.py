@@ -87,11 +87,7 @@ class DelimitedFile:
         except csv.Error as cause:
             raise BadRowError(self.line_number, str(cause)) from cause
         except UnicodeDecodeError as cause:
-            raise BadRowError(
-                self._lines_before + self._reader.line_num + 1,
-                f"byte 0x{cause.object[cause.start]:02x} is not {self._encoding_name()}",
-                "name the file's encoding: --encoding latin-1",
-            ) from cause
+            raise self._undecodable(cause, self._lines_before + self._reader.line_num) from cause
         if row is None:
             return None
         self._next_line = self._lines_before + self._reader.line_num + 1
@@ -134,11 +130,16 @@ class DelimitedFile:
         try:
             return [self._text.readline()]
         except UnicodeDecodeError as cause:
-            raise BadRowError(
-                self.line_number + 1,
-                f"byte 0x{cause.object[cause.start]:02x} is not {self._encoding_name()}",
-                "name the file's encoding: --encoding latin-1",
-            ) from cause
+            raise self._undecodable(cause, self.line_number) from cause
+
+    def _undecodable(self, cause: UnicodeDecodeError, lines_read: int) -> BadRowError:
+        # Text is decoded by the block, so the byte may stand some lines further down.
+        lines_between = cause.object.count(b"\n", 0, cause.start)
+        return BadRowError(
+            lines_read + lines_between + 1,
+            f"byte 0x{cause.object[cause.start]:02x} is not {self._encoding_name()}",
+            "name the file's encoding: --encoding latin-1",
+        )
 
     def _encoding_name(self) -> str:
         return "UTF-8" if self._encoding.startswith("utf-8") else self._encoding
