@@ -109,7 +109,7 @@ _MAY_CONTAIN_AS_OF = frozenset(
 )
 _MODES = ("DEFERRED", "IMMEDIATE", "EXCLUSIVE")
 _WRITING_WORDS = ("insert", "update", "delete", "replace")
-_WHITESPACE = " \t\n\v\f\r\ufeff"
+_WHITESPACE = " \t\n\f\r\ufeff"  # wherever it stands; a \v is blank behind another blank only
 
 _FIRST_WORD = re.compile(rf"(?:{GAP}|;)*+([A-Za-z]*+)(?![{NAME_CHARACTERS}])")
 _WORD_OF = re.compile(rf"(?<![{NAME_CHARACTERS}])of(?![{NAME_CHARACTERS}])")
@@ -122,8 +122,9 @@ def classify(sql: str) -> Statement:
             SQL are written wrongly; every other mistake is left to SQLite.
     """
     match = _FIRST_WORD.match(sql)
-    if match is None:
-        return Statement(StatementKind.OTHER, sql)
+    if match is None:  # it begins with a digit or another letter, as no statement does
+        text, tail = (sql, "") if ";" not in sql else _cut(sql, start_of_statement(sql))
+        return Statement(StatementKind.OTHER, text, tail)
     start, word = match.start(1), match[1].upper()
     kind = _KIND_OF_WORD.get(word)
     text, tail = (sql, "") if ";" not in sql else _cut(sql, start)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 from dosql_core.language.tokens import (
+    BLANK,
     GAP,
     NAME_BEGINNINGS,
     NAME_CHARACTERS,
@@ -35,6 +36,7 @@ _UP_TO_RETURNING = re.compile(
 
 _BETWEEN = re.compile(f"{GAP}|;")
 _ALL_BETWEEN = re.compile(f"(?:{GAP}|;)*+")
+_ALL_BUT_COMMENTS = re.compile(f"(?:{BLANK}|;)*+")
 _CREATE_TRIGGER = re.compile(
     rf"(?:EXPLAIN{GAP}++(?:QUERY{GAP}++PLAN{GAP}++)?)?"
     rf"CREATE{GAP}++(?:TEMP(?:ORARY)?{GAP}++)?TRIGGER(?![{NAME_CHARACTERS}])",
@@ -68,7 +70,10 @@ def split_statements(script: str) -> Iterator[str]:
     position = 0
     while (start := start_of_statement(script, position)) < len(script):
         end = end_of_statement(script, start)
-        yield script[position:end].lstrip(" \t\n\v\f\r\ufeff;")
+        # A pattern, not lstrip(): a \v is blank behind another blank only.
+        before = _ALL_BUT_COMMENTS.match(script, position)
+        assert before is not None  # the pattern may match nothing, so it always matches
+        yield script[before.end() : end]
         position = end
 
 

@@ -93,6 +93,9 @@ TAILS = [
     ("create trigger r before delete on t begin select 1; select 2; end; x",
      "create trigger r before delete on t begin select 1; select 2; end;", " x"),
     ("select 1; 'open", "select 1;", " 'open"),
+    ("0;0", "0;", "0"),
+    ("select 1;\v", "select 1;", "\v"),  # a \v is blank behind another blank only
+    ("select 1; \v;", "select 1;", ""),
 ]  # fmt: skip
 
 

@@ -22,6 +22,7 @@ SCRIPTS = [
     (";;select 1;;; select 2;;", ["select 1;", "select 2;"]),
     ("", []),
     (" ; -- nothing\n /* at all */ ;", []),
+    ("\vselect 1; \v select 2;", ["\vselect 1;", "select 2;"]),
     ("select ';', \";\", [;], `;`; select 2", ["select ';', \";\", [;], `;`;", "select 2"]),
     ("select 1 -- a;b\n; select 2", ["select 1 -- a;b\n;", "select 2"]),
     ("select 1 /* a;b */; select 2", ["select 1 /* a;b */;", "select 2"]),
