@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import apsw
 
-from dosql_core.errors import DatabaseLockedError, DatabaseNotFoundError
+from dosql_core.errors import CorruptStoreError, DatabaseLockedError, DatabaseNotFoundError
 from dosql_core.identifiers import Lsn, Microseconds
 from dosql_core.kernel.capture import COMMIT_METADATA_TABLE
 from dosql_core.kernel.connection import (
@@ -42,7 +42,7 @@ class HeadConnection:
         self.timeout_seconds = options.timeout_seconds
         self._is_in_gate = False
         self._own_commit: tuple[int, int, int] | None = None
-        self._snapshot: WalState | None = None
+        self._snapshot: WalState | Lsn | None = None
         self._planned_time: Microseconds | None = None
         self._busy_since = 0.0
         if not os.path.exists(head.place.database_path):
@@ -148,14 +148,33 @@ class HeadConnection:
         kernel, index = self.kernel, self.head.index
         if kernel.txn_state("main") != apsw.SQLITE_TXN_NONE:
             return
+        self._snapshot = None
         for _ in range(_BRACKETS_MAX):
             before = index.raw_header()
             run(kernel, "SELECT 1 FROM sqlite_schema LIMIT 1")
-            if index.raw_header() == before:
-                self._snapshot = index.state()
+            snapshot = self._snapshot_between(before)
+            if snapshot is not None:
+                self._snapshot = snapshot
                 return
             run(kernel, "COMMIT")
             run(kernel, "BEGIN")
+
+    def _snapshot_between(self, before: bytes) -> WalState | Lsn | None:
+        """What was opened since the WAL index was `before`; None when somebody wrote meanwhile.
+
+        A snapshot inside the WAL pins its frames, so they can be counted when somebody asks. One
+        that needs nothing of the WAL pins nothing, and the next commit may begin the WAL anew: its
+        LSN has to be found now.
+        """
+        index = self.head.index
+        state = index.state()
+        snapshot: WalState | Lsn = state
+        if index.is_all_in_file():
+            try:
+                snapshot = self.head.lsn_of(state)
+            except CorruptStoreError:  # the WAL was begun anew meanwhile
+                return None
+        return snapshot if index.raw_header() == before else None
 
     def forget_commit(self) -> None:
         """A statement runs after the last commit: the connection sees the present again."""
@@ -171,9 +190,10 @@ class HeadConnection:
             if state == apsw.SQLITE_TXN_NONE:
                 self._snapshot = None
                 self.begin_read()
-            if self._snapshot is not None:
-                return head.lsn_of(self._snapshot)
-            return head.newest_lsn()
+            snapshot = self._snapshot
+            if snapshot is None:
+                return head.newest_lsn()
+            return head.lsn_of(snapshot) if isinstance(snapshot, WalState) else snapshot
         self._snapshot = None
         if self._own_commit is not None:
             # told once: whoever asks again, or has read since, wants to know the present

@@ -26,6 +26,7 @@ _READ_LOCK_1 = 124
 _READ_LOCKS_ABOVE_0 = 4
 MX_FRAME_WORD = 4
 SALT_1_WORD = 8
+_BACKFILLED_WORD = 24
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -81,6 +82,10 @@ class WalIndex:
     def raw_header(self) -> bytes:
         """Both copies of the header: equal before and after means nothing was committed between."""
         return bytes(self._bytes[: 2 * _HEADER_BYTES])
+
+    def is_all_in_file(self) -> bool:
+        """Whether every frame was checkpointed: who begins to read now needs none of them."""
+        return self.words[_BACKFILLED_WORD] >= self.words[MX_FRAME_WORD]
 
     def readers_need_the_wal(self) -> bool:
         """Whether any process, this one included, reads at a mark inside the WAL."""
