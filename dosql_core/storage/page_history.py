@@ -156,6 +156,15 @@ class PageHistory:
         """The last commit that can be read."""
         return self.own.newest_lsn
 
+    @property
+    def oldest_lsn(self) -> Lsn:
+        """Every LSN from here on is readable, those of ancestors included."""
+        own = self.own
+        if self.parent is None or own.oldest_lsn > own.fork_lsn + 1:
+            return own.oldest_lsn
+        # The fork LSN itself is pinned in the parent.
+        return min(self.parent.oldest_lsn, own.fork_lsn)
+
     def refresh(self) -> bool:
         """Take notice of what other processes wrote, here or in an ancestor."""
         is_newer = self.own.refresh()
@@ -213,12 +222,16 @@ class PageHistory:
 
         Errors: HistoryExpiredError when the commit that was the newest then is not kept.
         """
-        lsn = self.own.newest_at(time)
-        if lsn is None and self.parent is not None:
-            lsn = self.parent.newest_at(time)
-            if lsn is not None:
-                lsn = min(lsn, self.own.fork_lsn)
-        return lsn
+        try:
+            lsn = self.own.newest_at(time)
+            fork_lsn = self.own.fork_lsn
+            if lsn is not None or self.parent is None or fork_lsn == EMPTY_LSN:
+                return lsn
+            if self.parent.commit(fork_lsn).committed_at <= time:
+                return fork_lsn  # whatever the parent committed after it
+            return self.parent.newest_at(time)
+        except HistoryExpiredError as error:
+            raise HistoryExpiredError(error.asked, self.oldest_lsn) from None
 
     def _lineage(self, lsn: Lsn) -> Iterator[tuple[PageHistory, Lsn, SegmentStack]]:
         """The branches that a view sees, the LSN up to which, the segments; this one first.
@@ -237,7 +250,7 @@ class PageHistory:
                         f"branch {own.branch_id} has come to LSN {manifest.newest_lsn}, not {lsn}"
                     )
                 if not manifest.is_readable(lsn):
-                    raise HistoryExpiredError(lsn, manifest.oldest_lsn)
+                    raise HistoryExpiredError(lsn, self.oldest_lsn)
                 yield history, lsn, stack
                 lsn = own.fork_lsn
                 if lsn == EMPTY_LSN:  # forked from nothing: nothing is inherited
