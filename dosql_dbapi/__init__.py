@@ -19,6 +19,7 @@ from dosql_core.errors import (
 )
 from dosql_core.kernel.sqlite_library import CONSTANTS as _CONSTANTS
 from dosql_core.kernel.sqlite_library import SQLITE_VERSION as sqlite_version
+from dosql_core.options import Retention
 from dosql_dbapi.adaptation import PrepareProtocol, adapt, adapters, register_adapter
 from dosql_dbapi.blob import Blob
 from dosql_dbapi.connection import Connection, connect
@@ -95,6 +96,7 @@ __all__ = [
     "OperationalError",
     "PrepareProtocol",
     "ProgrammingError",
+    "Retention",
     "Row",
     "Time",
     "TimeFromTicks",

@@ -1,0 +1,134 @@
+"""The database wrapper: Django's own for SQLite, with DoSQL's driver underneath."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from itertools import chain
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db.backends.sqlite3 import base as sqlite
+from django.utils.dateparse import parse_date, parse_datetime, parse_time
+
+import dosql_dbapi as Database
+from django_dosql.client import DatabaseClient
+from django_dosql.creation import DatabaseCreation
+from django_dosql.features import DatabaseFeatures
+from django_dosql.introspection import DatabaseIntrospection
+from django_dosql.operations import DatabaseOperations
+from django_dosql.schema import DatabaseSchemaEditor
+
+_REMEMBERED_TEXTS_MAX = 2048
+_PLACEHOLDER = re.compile(r"(?<!%)%s")
+
+
+def _of_text(parse: Callable[[str], Any]) -> Callable[[bytes], Any]:
+    return lambda raw: parse(raw.decode())
+
+
+# The same values that Django's SQLite backend registers with sqlite3, for raw SQL; fields of models
+# have converters of their own.
+Database.register_converter("bool", b"1".__eq__)
+Database.register_converter("date", _of_text(parse_date))
+Database.register_converter("time", _of_text(parse_time))
+Database.register_converter("datetime", _of_text(parse_datetime))
+Database.register_converter("timestamp", _of_text(parse_datetime))
+
+Database.register_adapter(decimal.Decimal, str)
+Database.register_adapter(datetime.date, datetime.date.isoformat)
+Database.register_adapter(datetime.datetime, lambda value: value.isoformat(" "))
+
+
+class DatabaseWrapper(sqlite.DatabaseWrapper):
+    """A connection to one database of `settings.DATABASES`.
+
+    OPTIONS takes what `dosql_dbapi.connect` takes: `branch`, `as_of`, `durability`, `history`,
+    `retention`, `timeout`...; and Django's `transaction_mode` and `init_command`.
+    """
+
+    Database = Database
+    SchemaEditorClass = DatabaseSchemaEditor
+    client_class = DatabaseClient
+    creation_class = DatabaseCreation
+    features_class = DatabaseFeatures
+    introspection_class = DatabaseIntrospection
+    ops_class = DatabaseOperations
+
+    creation: DatabaseCreation
+
+    def get_connection_params(self) -> dict[str, Any]:
+        """The keyword arguments of `dosql_dbapi.connect`.
+
+        Errors: ImproperlyConfigured.
+        """
+        parameters: dict[str, Any] = super().get_connection_params()
+        if "transaction_mode" not in self.settings_dict["OPTIONS"]:
+            # A block that reads first and then writes can only be lost to another writer when it
+            # was begun without the write lock, so atomic() takes its turn at the beginning.
+            self.transaction_mode = "IMMEDIATE"
+        retention = parameters.get("retention")
+        if isinstance(retention, Mapping):
+            parameters["retention"] = _retention(self.alias, retention)
+        return parameters
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Database.Connection:
+        connection = Database.connect(**conn_params)
+        sqlite.register_functions(connection)
+        connection.execute("PRAGMA foreign_keys = ON")
+        for command in self.init_commands:
+            if command := command.strip():
+                connection.execute(command)
+        return connection
+
+    def create_cursor(self, name: str | None = None) -> CursorWrapper:
+        return self.connection.cursor(factory=CursorWrapper)  # type: ignore[no-any-return]
+
+
+class CursorWrapper(Database.Cursor):
+    """A cursor that takes Django's `%s` and `%(name)s` for parameters."""
+
+    __slots__ = ()
+
+    def execute(  # type: ignore[override]
+        self, sql: str, parameters: Any = None, /
+    ) -> Database.Cursor:
+        if parameters is None:
+            return Database.Cursor.execute(self, sql)
+        if isinstance(parameters, Mapping):
+            return Database.Cursor.execute(self, _with_named(sql, parameters), parameters)
+        return Database.Cursor.execute(self, with_question_marks(sql), parameters)
+
+    def executemany(  # type: ignore[override]
+        self, sql: str, parameters: Iterable[Any], /
+    ) -> Database.Cursor:
+        remaining = iter(parameters)
+        first = next(remaining, None)
+        if first is None:
+            return Database.Cursor.executemany(self, with_question_marks(sql), ())
+        text = _with_named(sql, first) if isinstance(first, Mapping) else with_question_marks(sql)
+        return Database.Cursor.executemany(self, text, chain((first,), remaining))
+
+
+@lru_cache(maxsize=_REMEMBERED_TEXTS_MAX)
+def with_question_marks(sql: str) -> str:
+    """The SQL with `?` for every `%s`, and `%` for every `%%`."""
+    return _PLACEHOLDER.sub("?", sql).replace("%%", "%")
+
+
+def _with_named(sql: str, names: Iterable[str]) -> str:
+    return sql % {name: f":{name}" for name in names}
+
+
+def _retention(alias: str, settings: Mapping[str, Any]) -> Database.Retention:
+    known = ("age_seconds", "commits_max", "history_bytes_max")
+    unknown = sorted(set(settings) - set(known))
+    if unknown:
+        raise ImproperlyConfigured(
+            f"settings.DATABASES[{alias!r}]['OPTIONS']['retention'] has {', '.join(unknown)}; "
+            f"it takes {', '.join(known)}"
+        )
+    return Database.Retention(**settings)

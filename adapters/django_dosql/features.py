@@ -1,0 +1,42 @@
+"""What the database can do, as Django's code and Django's tests ask it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.backends.sqlite3 import features as sqlite
+from django.utils.functional import cached_property
+
+_SKIPS = {
+    "atomic() begins with IMMEDIATE unless the settings say otherwise": {
+        "backends.sqlite.tests.TestTransactionMode.test_default_transaction_mode",
+        "backends.base.test_base.DatabaseWrapperLoggingTests.test_commit_debug_log",
+    },
+}
+_SKIPS_OF_FILES = {
+    "clones of a test database are branches in the same file": {
+        "backends.sqlite.test_creation.TestDbSignatureTests.test_get_test_db_clone_settings_name",
+    },
+}
+# What Django says of the SQLite in the standard library; DoSQL brings its own.
+_FIXED_IN_OUR_SQLITE = frozenset(
+    ("SQLite does not parse escaped double quotes in the JSON path notation",)
+)
+
+
+class DatabaseFeatures(sqlite.DatabaseFeatures):
+    """Django's for SQLite, asked of the SQLite that the driver brings along."""
+
+    can_alter_table_drop_column = True
+    can_return_columns_from_insert = True
+    can_return_rows_from_bulk_insert = True
+
+    @cached_property
+    def django_test_skips(self) -> dict[str, Any]:
+        """Tests of Django's own suite that cannot hold here, by reason."""
+        skips = {
+            reason: tests
+            for reason, tests in super().django_test_skips.items()
+            if reason not in _FIXED_IN_OUR_SQLITE
+        }
+        return skips | _SKIPS | _SKIPS_OF_FILES
