@@ -74,6 +74,7 @@ def test_a_statement_may_take_several_lines(dosql, app):
         (".asof snapshot:mon\t", ".asof snapshot:monday"),
         ("use branch de\t", "use branch dev"),
         ("sel\t", "select"),
+        ("from account for system_time as of sn\t", "from account for system_time as of snapshot"),
         (".mod\t", ".mode"),
     ],
 )
