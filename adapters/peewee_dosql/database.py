@@ -1,0 +1,127 @@
+"""The database: Peewee's SqliteDatabase with our driver below it, on a branch, as of a moment.
+
+Everything Peewee and playhouse do for SQLite is inherited; what differs is how a connection is
+opened, that write transactions begin IMMEDIATE, and that a block can work somewhere else.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from peewee import SqliteDatabase, __exception_wrapper__
+
+import dosql_dbapi
+from peewee_dosql.errors import teach_peewee_our_errors
+from peewee_dosql.time_travel import DoSQLModel
+
+# What Peewee registers with the standard library's driver when it is imported.
+for _type in (decimal.Decimal, datetime.date, datetime.time):
+    dosql_dbapi.register_adapter(_type, str)
+teach_peewee_our_errors()
+
+
+class DoSQLDatabase(SqliteDatabase):
+    """A DoSQL database for Peewee.
+
+    Takes what SqliteDatabase takes, and what `dosql_dbapi.connect` does: `branch`, `as_of`,
+    `durability`, `history`, `changes`, `retention`. Transactions begin IMMEDIATE unless
+    `lock_type` says otherwise, so that writers wait for their turn instead of failing half way.
+    """
+
+    server_version = dosql_dbapi.sqlite_version_info
+
+    def init(self, database: Any, **options: Any) -> None:
+        """Set where the database is, and options of its connections."""
+        if options.get("branch") is not None:
+            options["branch"] = str(options["branch"])  # a URL's ?branch=7 arrives as a number
+        super().init(database, **options)
+
+    # -- connections -------------------------------------------------------------------------------
+
+    def _connect(self) -> dosql_dbapi.Connection:
+        options = {**self.connect_params, **self._destination()}
+        connection = dosql_dbapi.connect(
+            self.database, timeout=self._timeout, isolation_level=None, **options
+        )
+        try:
+            self._add_conn_hooks(connection)
+        except Exception:
+            connection.close()
+            raise
+        return connection
+
+    def _destination(self) -> dict[str, Any]:
+        """Where the block this thread is in works, when that is not where the database points."""
+        destination: dict[str, Any] = self._state.__dict__.get("destination", {})
+        return destination
+
+    def begin(self, lock_type: str | None = None) -> None:
+        """Begin a transaction: IMMEDIATE where writing is possible and nothing else was asked."""
+        kind = lock_type or self._lock_type
+        if kind is None:
+            kind = "DEFERRED" if self.connection().read_only else "IMMEDIATE"
+        super().begin(kind)
+
+    # -- other branches and moments ----------------------------------------------------------------
+
+    @contextmanager
+    def branch(self, name: str) -> Iterator[DoSQLDatabase]:
+        """A block in which this thread works on another branch, with a connection of its own.
+
+        A transaction that is open outside goes on outside; the block's writes are not a part of it.
+        Errors: OperationalError when there is no such branch.
+        """
+        with self._elsewhere({"branch": name}):
+            yield self
+
+    @contextmanager
+    def as_of(self, moment: Any) -> Iterator[DoSQLDatabase]:
+        """A block in which this thread reads everything as it was; writes are refused.
+
+        `moment` is an LSN, a datetime (naive: UTC), or text: "-1 hour", "snapshot:name"...
+        Errors: OperationalError when there is no such moment, or it is no longer kept.
+        """
+        with self._elsewhere({"as_of": moment}):
+            yield self
+
+    @contextmanager
+    def _elsewhere(self, destination: dict[str, Any]) -> Iterator[None]:
+        state: dict[str, Any] = (
+            self._state.__dict__
+        )  # of this thread alone, where the database is thread-safe
+        outside = dict(state)
+        inside = {**self._destination(), **destination}
+        self._state.reset()
+        state["destination"] = inside
+        try:
+            with __exception_wrapper__:
+                connection = self._connect()
+            self._state.set_connection(connection)
+            try:
+                yield
+            finally:
+                connection.close()
+                if self._state.conn is not None:  # closed and connected again inside of the block
+                    self._state.conn.close()
+        finally:
+            state.clear()
+            state.update(outside)
+
+    @property
+    def lsn(self) -> int:
+        """The LSN this thread's connection sees; after a commit, that commit's."""
+        with __exception_wrapper__:
+            lsn: int = self.connection().lsn
+        return lsn
+
+    @property
+    def Model(self) -> type[DoSQLModel]:
+        """A base class for models of this database, with `as_of`."""
+        if not hasattr(self, "_Model"):
+            meta = type("Meta", (), {"database": self})
+            self._Model = type("BaseModel", (DoSQLModel,), {"Meta": meta})
+        return self._Model

@@ -1,0 +1,69 @@
+"""A model as of a moment: an alias whose table is read from the past.
+
+Several of them, of several moments, and models of the present join in one query.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import Any
+
+from peewee import SCOPE_SOURCE, SQL, Context, Model, ModelAlias
+
+# "snapshot:before" and the like, as `dosql_dbapi.connect(as_of=...)` takes them.
+_NAMED_KIND = re.compile(r"\s*(lsn|snapshot|branch|timestamp)\s*:\s*(.*?)\s*", re.I | re.S)
+
+
+class PastModel(ModelAlias):
+    """What `as_of` returns: an alias of a model, as of a moment. Nothing can be written to it."""
+
+    def __init__(self, model: type[Model], moment: Any, alias: str | None = None) -> None:
+        super().__init__(model, alias)
+        self.__dict__["moment"] = moment
+
+    def alias(self, alias: str | None = None) -> PastModel:
+        """The same past under another name, to join it with itself."""
+        return PastModel(self.model, self.moment, alias)
+
+    def __sql__(self, ctx: Context) -> Context:
+        is_table_reference = ctx.scope == SCOPE_SOURCE
+        super().__sql__(ctx)
+        if is_table_reference:
+            ctx.literal(" FOR SYSTEM_TIME AS OF ").sql(moment_clause(self.moment))
+        return ctx
+
+
+class DoSQLModel(Model):
+    """A base class for models that can be read as of a moment."""
+
+    @classmethod
+    def as_of(cls, moment: Any, alias: str | None = None) -> PastModel:
+        """This model as it was: `User.as_of(5).select()`; see the function `as_of`."""
+        return as_of(cls, moment, alias)
+
+
+def as_of(model: type[Model], moment: Any, alias: str | None = None) -> PastModel:
+    """`model` as it was at `moment`, to select from and to join with.
+
+    Shape: `moment` is an LSN (below 0: so many commits ago), a datetime (naive: UTC), or text:
+           "-1 hour", "snapshot:name", "branch:name", "branch:name@lsn:5", a timestamp.
+    """
+    return PastModel(model, moment, alias)
+
+
+def moment_clause(moment: Any) -> SQL:
+    """What stands behind AS OF for a moment, its value a parameter."""
+    if isinstance(moment, int) and not isinstance(moment, bool):
+        return SQL("LSN ?", [moment])
+    if isinstance(moment, datetime.datetime | datetime.date):
+        return SQL("TIMESTAMP ?", [moment.isoformat()])
+    named = _NAMED_KIND.fullmatch(moment) if isinstance(moment, str) else None
+    if named is None:
+        return SQL("TIMESTAMP ?", [moment])
+    kind, value = named[1].upper(), named[2]
+    name, at, inner = value.partition("@")
+    if kind == "BRANCH" and at:
+        of_branch = moment_clause(inner)
+        return SQL(f"BRANCH ? {of_branch.sql}", [name, *of_branch.params])
+    return SQL(f"{kind} ?", [int(value) if kind == "LSN" else value])
