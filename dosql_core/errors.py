@@ -283,6 +283,10 @@ class ConnectionClosedError(ProgrammingError):
     category = Category.CONNECTION
 
 
+class ClosedAsyncConnectionError(ConnectionClosedError, ValueError):
+    """The asynchronous connection is closed, or was not awaited yet; a ValueError in aiosqlite."""
+
+
 class CursorClosedError(ProgrammingError):
     """The cursor is closed."""
 

@@ -15,6 +15,7 @@ from dosql_core.kernel.error_translation import (
 )
 from dosql_core.kernel.sqlite_library import SQLITE_DONE, SQLITE_OK
 from dosql_dbapi.blob import Blob
+from dosql_dbapi.connection_state import FORKED
 from dosql_dbapi.connection_transactions import ConnectionTransactions
 from dosql_dbapi.dump import dump_statements
 
@@ -48,12 +49,13 @@ class ConnectionTools(ConnectionTransactions):
             raise TypeError(
                 f"backup() argument 1 must be a dosql_dbapi Connection, not {type(target).__name__}"
             )
-        target._check_usable()
+        if target._is_closed or target._owner == FORKED:
+            target._check_usable()  # its thread is not asked about, as in sqlite3
         if target is self:
             raise ValueError("target cannot be the same connection instance")
         if progress is not None and not callable(progress):
             raise TypeError("progress argument must be a callable")
-        if target.in_transaction:
+        if not target._in_autocommit():
             raise OperationalError("target is in transaction")
         target._begin_statement_that_may_write()
         try:
