@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dosql_core.errors import ProgrammingError, UnsupportedParameterError
+from dosql_dbapi.deprecations import warn_of_default
 
 
 class PrepareProtocol:
@@ -83,10 +84,12 @@ def adapt_base_type(value: Any) -> Any:
 
 
 def _adapt_date(value: datetime.date) -> str:
+    warn_of_default("date adapter")
     return value.isoformat()
 
 
 def _adapt_datetime(value: datetime.datetime) -> str:
+    warn_of_default("datetime adapter")
     return value.isoformat(" ")
 
 

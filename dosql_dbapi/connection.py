@@ -38,6 +38,7 @@ from dosql_dbapi.connection_transactions import (
     valid_level,
 )
 from dosql_dbapi.cursor import Cursor, FreshCursor
+from dosql_dbapi.deprecations import warn_of_positional_options
 from dosql_dbapi.location import locate
 from dosql_dbapi.plans import REMEMBERED_TEXTS_MAX, PlanBook
 from dosql_dbapi.recovery import CLOSED_CONNECTION
@@ -56,6 +57,8 @@ def connect(*arguments: Any, **options: Any) -> Connection:
 
     Like sqlite3's, it passes everything on to `factory`, a subclass of Connection or a function.
     """
+    if len(arguments) > 1:
+        warn_of_positional_options()
     factory = options.get("factory", arguments[5] if len(arguments) > 5 else Connection)
     connection: Connection = factory(*arguments, **options)
     return connection
@@ -215,10 +218,10 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
             cursor._factory = self._row_factory
         return cursor.execute(sql, parameters)
 
-    def __call__(self, sql: str, /) -> Statement:
+    def __call__(self, *arguments: str) -> Statement:
         """Check a statement without running it, as calling a sqlite3 connection does."""
-        self._check_usable()
-        return prepared(self, sql)
+        self._check_usable()  # before the arguments are looked at, as there
+        return prepared(self, *arguments)
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> Cursor:
         """Make a cursor and run one write for every set of parameters."""

@@ -12,6 +12,7 @@ from dosql_core.errors import OperationalError, ProgrammingError
 from dosql_core.kernel.connection import KernelConnection
 from dosql_core.kernel.error_translation import KernelError, translate
 from dosql_dbapi.connection_state import ConnectionState
+from dosql_dbapi.deprecations import takes_keywords
 from dosql_dbapi.hooks import Authorizer, guarded_authorizer, guarded_progress, tracer
 from dosql_dbapi.user_functions import (
     AggregateContext,
@@ -28,6 +29,7 @@ class ConnectionCallbacks(ConnectionState):
 
     __slots__ = ()
 
+    @takes_keywords("name", "narg", "func")
     def create_function(
         self,
         name: str,
@@ -52,6 +54,7 @@ class ConnectionCallbacks(ConnectionState):
         if func is not None:
             self._callbacks.functions[name.lower()] = func
 
+    @takes_keywords("name", "n_arg", "aggregate_class")
     def create_aggregate(
         self, name: str, n_arg: int, aggregate_class: Callable[[], Any] | None, /
     ) -> None:
@@ -103,7 +106,8 @@ class ConnectionCallbacks(ConnectionState):
 
         self._register(("collation", plain_name.lower()), register)
 
-    def set_authorizer(self, authorizer_callback: Authorizer | None) -> None:
+    @takes_keywords("authorizer_callback")
+    def set_authorizer(self, authorizer_callback: Authorizer | None, /) -> None:
         """Ask this callback whether each action of a statement is allowed; None stops asking."""
         self._check_usable()
         guarded = None if authorizer_callback is None else guarded_authorizer(authorizer_callback)
@@ -113,7 +117,8 @@ class ConnectionCallbacks(ConnectionState):
 
         self._register("authorizer", register)
 
-    def set_progress_handler(self, progress_handler: Callable[[], Any] | None, n: int) -> None:
+    @takes_keywords("progress_handler")
+    def set_progress_handler(self, progress_handler: Callable[[], Any] | None, /, n: int) -> None:
         """Call this every `n` instructions of SQLite's machine; a true result interrupts."""
         self._check_usable()
         guarded = None if progress_handler is None else guarded_progress(progress_handler)
@@ -123,7 +128,8 @@ class ConnectionCallbacks(ConnectionState):
 
         self._register("progress", register)
 
-    def set_trace_callback(self, trace_callback: Callable[[str], Any] | None) -> None:
+    @takes_keywords("trace_callback")
+    def set_trace_callback(self, trace_callback: Callable[[str], Any] | None, /) -> None:
         """Call this with the text of every statement before it runs; None stops it."""
         self._check_usable()
         trace = None if trace_callback is None else tracer(trace_callback)

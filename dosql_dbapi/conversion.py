@@ -6,6 +6,8 @@ import datetime
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from dosql_dbapi.deprecations import warn_of_default
+
 PARSE_DECLTYPES: Final = 1
 PARSE_COLNAMES: Final = 2
 
@@ -74,11 +76,13 @@ def _as_stored(value: Any) -> bytes:
 
 
 def _convert_date(stored: bytes) -> datetime.date:
+    warn_of_default("date converter")
     year, month, day = stored.split(b"-")
     return datetime.date(int(year), int(month), int(day))
 
 
 def _convert_timestamp(stored: bytes) -> datetime.datetime:
+    warn_of_default("timestamp converter")
     date_part, time_part = stored.split(b" ")
     year, month, day = map(int, date_part.split(b"-"))
     whole, _, fraction = time_part.partition(b".")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
-from dosql_core.errors import NotSupportedError, OperationalError
+from dosql_core.errors import CannotOpenError, NotSupportedError, OperationalError
 
 # What SQLite would do with these takes the WAL, its locks or its syncs away from history.
 _AGAINST_HISTORY = ("immutable", "nolock", "psow", "vfs")
@@ -35,11 +35,13 @@ def locate(database: Any, *, uri: bool, history: bool) -> Location:
             what would lose history; OperationalError for an access mode that does not exist.
     """
     path = os.fsdecode(os.fspath(database))
+    _require_utf8(path)
     if path in ("", ":memory:"):
         return Location(path, is_in_memory=True)
     if not uri or not path.startswith("file:"):
         return Location(path)
     name, query = _uri_parts(path)
+    _require_utf8(name)
     mode = query.get("mode")
     if mode not in (None, "ro", "rw", "rwc", "memory"):
         raise OperationalError(f"no such access mode: {mode}")
@@ -62,6 +64,16 @@ def locate(database: Any, *, uri: bool, history: bool) -> Location:
         read_only=True if mode == "ro" else None,
         create=False if mode in ("ro", "rw") else None,
     )
+
+
+def _require_utf8(path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise CannotOpenError(
+            f"unable to open database file: the bytes of {path!r} are not UTF-8",
+            hint="rename the file; the kernel takes paths that are UTF-8",
+        ) from None
 
 
 def _shared_memory_uri(name: str) -> str:

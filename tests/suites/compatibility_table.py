@@ -1,7 +1,7 @@
 """The table of docs/compatibility.md: what other projects' suites gave, written by their runs.
 
 A run hands over an Outcome for each part of its suite; it is kept in results/SUITE.json, and the
-page is rendered from all of those files. `python tests/suites/compatibility_table.py` renders it again.
+page is rendered from all of those files, by `python tests/suites/compatibility_table.py` again.
 """
 
 from __future__ import annotations
