@@ -36,7 +36,7 @@ from dosql_core.options import DatabaseOptions, Retention, SessionOptions
 from dosql_core.storage.branch_history import BranchHistory
 from dosql_core.storage.checked_document import read_document, write_document
 from dosql_core.storage.database_export import write_database
-from dosql_core.storage.durable_files import sync_directory
+from dosql_core.storage.durable_files import make_directory, sync_directory
 from dosql_core.storage.page_history import PageHistory
 
 Progress = Callable[[int, int], None]
@@ -84,7 +84,7 @@ class Database:
         self._lock = threading.RLock()
         is_new_directory = not os.path.isdir(self.directory)
         self._refuse_impossible_path(is_new_directory)
-        os.makedirs(self.directory, exist_ok=True)
+        make_directory(self.directory)
         shutil.rmtree(self.directory + _REMOVED_SUFFIX, ignore_errors=True)  # see `detach`
         try:
             self.database_id = self._read_or_make_identity()
@@ -108,7 +108,8 @@ class Database:
             raise CannotOpenError(f"unable to open database file: {self.path} is a directory")
         if os.path.exists(self.path):
             return
-        if not is_new_directory and os.path.exists(os.path.join(self.directory, "refs.json")):
+        history = os.path.join(self.branch_directory(MAIN_BRANCH_ID), "history", "manifest.json")
+        if not is_new_directory and os.path.exists(history):
             raise CannotOpenError(
                 f"{self.path} is gone, but its history is still in {self.directory}",
                 hint="put the file back, run `dosql restore --rebuild-head` to make it from "

@@ -28,6 +28,8 @@ from dosql_core.kernel.wal_position import CapturedPosition
 from dosql_core.storage.branch_history import BranchHistory
 from dosql_core.storage.database_export import write_database
 
+from dosql_core.storage.durable_files import make_directory, sync_directory
+from dosql_core.storage.page_history import PageHistory
 Progress = Callable[[int, int], None]
 
 
@@ -123,7 +125,7 @@ class Branches:
         assert branch.parent_id is not None
         parent = self._database.known(branch.parent_id)
         directory = self._database.branch_directory(branch.id)
-        os.makedirs(directory)
+        make_directory(directory)
         with contextlib.ExitStack() as undo:
             undo.callback(shutil.rmtree, directory, ignore_errors=True)
             view = parent.view(branch.fork_lsn)
@@ -152,6 +154,7 @@ class Branches:
                 fork from it, or snapshots name it.
         """
         database = self._database
+            sync_directory(directory)
         refs = database.refs()
         if if_exists and all(branch.name != name for branch in refs.branches.values()):
             return

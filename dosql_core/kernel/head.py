@@ -43,6 +43,7 @@ from dosql_core.kernel.wal_position import (
 )
 from dosql_core.kernel.write_gate import WriteGate
 from dosql_core.storage.branch_history import BranchHistory
+from dosql_core.storage.durable_files import make_directory
 from dosql_core.storage.page_history import PageHistory
 
 _LOOKS_MAX = 200
@@ -89,7 +90,7 @@ class Head:
         self._keeper: Keeper | None = None
         self._keeper_lock = threading.RLock()
         with self._undo:
-            os.makedirs(place.directory, exist_ok=True)
+            make_directory(place.directory)
             opening = self._lock_file("opening.lock")
             fcntl.flock(opening, fcntl.LOCK_EX)
             self._in_use = self._lock_file("in_use.lock")

@@ -1,8 +1,8 @@
 """Which pages of a fork are its own: a bitmap shared by processes, made durable in SQLite's xSync.
 
-The order that makes it safe: page into the overlay file, bit into the map, and in xSync the overlay
-before the map. Until xSync returns SQLite keeps the WAL, so whatever a crash leaves is repaired by
-checkpointing again. docs/formats/overlay-map.md has the layout.
+The order that makes it safe: page into the overlay file, the map marked dirty, bit into the map,
+and in xSync the overlay before the map. Until xSync returns SQLite keeps the WAL, so whatever a
+crash leaves is repaired by checkpointing again. docs/formats/overlay-map.md has the layout.
 """
 
 from __future__ import annotations
@@ -80,14 +80,20 @@ class OverlayMap:
         at = _HEADER_BYTES + part * _SLICE_BYTES + (bit >> 3)
         present = self._map[at]
         if not present & (1 << (bit & 7)):
-            self._words[_IS_DIRTY_AT // 4] = 1
+            self._mark_dirty()
             self._map[at] = present | (1 << (bit & 7))
 
     def truncate(self, page_count: int) -> None:
         """The database shrank: pages beyond must never come from the parent again."""
         if page_count < self.base_limit:
-            self._words[_IS_DIRTY_AT // 4] = 1
+            self._mark_dirty()
             self._words[_BASE_LIMIT_AT // 4] = page_count
+
+    def _mark_dirty(self) -> None:
+        """Say, durably, that the checksums do not hold: a disk may keep bits of its own choice."""
+        if not self._words[_IS_DIRTY_AT // 4]:
+            self._words[_IS_DIRTY_AT // 4] = 1
+            self._map.flush(0, _HEADER_BYTES)
 
     def sync(self) -> None:
         """Make the map durable; call after the overlay file was synced."""

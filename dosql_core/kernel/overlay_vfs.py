@@ -33,7 +33,7 @@ class OverlayFile(apsw.VFSFile):
         self._own = fork.own
         self._parent = fork.parent
         self._page_size = fork.own.page_size
-        super().__init__("unix", name, flags)
+        super().__init__("", name, flags)
 
     def xRead(self, amount: int, offset: int) -> bytes:
         number, begins = divmod(offset, self._page_size)
@@ -75,7 +75,7 @@ class OverlayVFS(apsw.VFS):
 
     def __init__(self) -> None:
         self._forks: dict[str, Fork] = {}
-        super().__init__(VFS_NAME, "unix")
+        super().__init__(VFS_NAME, "")
 
     def register(self, path: str, fork: Fork) -> None:
         """Let SQLite open the head at `path`."""

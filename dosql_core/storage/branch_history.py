@@ -21,7 +21,7 @@ from dosql_core.errors import (
 )
 from dosql_core.identifiers import BranchId, Lsn, Microseconds
 from dosql_core.storage.block_cache import BlockCache
-from dosql_core.storage.durable_files import publish_file, remove_quietly, sync_directory
+from dosql_core.storage.durable_files import make_directory, publish_file, remove_quietly
 from dosql_core.storage.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -91,12 +91,11 @@ class BranchHistory:
         """
         if page_size not in (512 << n for n in range(8)):
             raise ValueError(f"page size {page_size}: expected a power of two from 512 to 65536")
-        os.makedirs(directory, exist_ok=True)
+        make_directory(directory)
         if os.path.exists(os.path.join(directory, MANIFEST_NAME)):
             raise FileExistsError(f"{directory} already has a history")
         manifest = Manifest(page_size, branch_id, fork_lsn, fork_lsn, fork_lsn, captured={})
         write_manifest(directory, manifest)
-        sync_directory(os.path.dirname(os.path.abspath(directory)))
         return cls.open(directory)
 
     @classmethod

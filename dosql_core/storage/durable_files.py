@@ -14,6 +14,20 @@ def sync_directory(directory: str) -> None:
         os.close(descriptor)
 
 
+def make_directory(directory: str) -> None:
+    """See to it that `directory` is there, and survives; missing parents are made too."""
+    if os.path.isdir(directory):
+        return
+    parent = os.path.dirname(os.path.abspath(directory))
+    make_directory(parent)
+    try:
+        os.mkdir(directory)
+    except FileExistsError:
+        if not os.path.isdir(directory):
+            raise
+    sync_directory(parent)
+
+
 def publish_file(temporary: str, path: str) -> None:
     """Give a written and synced file its final name, durably; it replaces what had that name."""
     os.rename(temporary, path)
