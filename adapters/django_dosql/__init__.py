@@ -2,4 +2,7 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from django_dosql.commits import describe_commit
+from django_dosql.switching import as_of, branch
+
+__all__ = ["as_of", "branch", "describe_commit"]

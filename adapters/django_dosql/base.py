@@ -6,12 +6,15 @@ import datetime
 import decimal
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from functools import lru_cache
 from itertools import chain
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.sqlite3 import base as sqlite
+from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime, parse_time
 
 import dosql_dbapi as Database
@@ -19,6 +22,7 @@ from django_dosql.client import DatabaseClient
 from django_dosql.creation import DatabaseCreation
 from django_dosql.features import DatabaseFeatures
 from django_dosql.introspection import DatabaseIntrospection
+from django_dosql.kept_open import keep_open, let_go_of_replaced
 from django_dosql.operations import DatabaseOperations
 from django_dosql.schema import DatabaseSchemaEditor
 
@@ -76,13 +80,45 @@ class DatabaseWrapper(sqlite.DatabaseWrapper):
         return parameters
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Database.Connection:
+        let_go_of_replaced(conn_params["database"])
         connection = Database.connect(**conn_params)
+        keep_open(conn_params)
         sqlite.register_functions(connection)
         connection.execute("PRAGMA foreign_keys = ON")
         for command in self.init_commands:
             if command := command.strip():
                 connection.execute(command)
         return connection
+
+    # -- history -----------------------------------------------------------------------------------
+
+    @property
+    def lsn(self) -> int:
+        """The LSN this connection sees; after a commit, that commit's."""
+        self.ensure_connection()
+        with self.wrap_database_errors:
+            return int(self.connection.lsn)
+
+    @property
+    def branch(self) -> str | None:
+        """The branch this connection is on; None for a database without history."""
+        self.ensure_connection()
+        with self.wrap_database_errors:
+            found: str | None = self.connection.branch
+            return found
+
+    def resolve(self, moment: Any, branch: str | None = None) -> tuple[str, int]:
+        """The branch and LSN that a moment is, seen from `branch`."""
+        parameters = self.get_connection_params()
+        if branch is not None:
+            parameters["branch"] = branch
+        if isinstance(moment, datetime.datetime) and timezone.is_naive(moment) and settings.USE_TZ:
+            moment = timezone.make_aware(moment)
+        parameters["as_of"] = moment
+        with self.wrap_database_errors, closing(Database.connect(**parameters)) as connection:
+            return str(connection.branch), int(connection.as_of or 0)
+
+    # -- what Django calls -------------------------------------------------------------------------
 
     def create_cursor(self, name: str | None = None) -> CursorWrapper:
         return self.connection.cursor(factory=CursorWrapper)  # type: ignore[no-any-return]

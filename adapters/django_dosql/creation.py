@@ -13,6 +13,7 @@ from django.db import NotSupportedError
 from django.db.backends.sqlite3 import creation as sqlite
 
 import dosql_dbapi
+from django_dosql.kept_open import let_go
 
 _BESIDE_A_DATABASE = ("", "-wal", "-shm", "-journal")
 
@@ -112,6 +113,7 @@ class DatabaseCreation(sqlite.DatabaseCreation):
 
 def remove_database(path: str) -> None:
     """Remove a database file, what SQLite keeps beside it, and its history."""
+    let_go(path)
     try:
         for ending in _BESIDE_A_DATABASE:
             if os.path.exists(f"{path}{ending}"):
