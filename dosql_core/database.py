@@ -228,8 +228,12 @@ class Database:
         return self._refs.content
 
     def updated_refs(self) -> contextlib.AbstractContextManager[RefsContent]:
-        """Change the refs within a `with` block."""
+        """Change the refs within a `with` block, which must not use heads or histories."""
         return self._refs.update()
+
+    def held_refs(self) -> contextlib.AbstractContextManager[RefsContent]:
+        """The refs, which nobody changes within a `with` block."""
+        return self._refs.held()
 
     def known(self, branch_id: BranchId) -> PageHistory:
         """History of a branch as it was sealed last."""
@@ -257,7 +261,7 @@ class Database:
             self._histories.pop(branch_id, None)
 
     def compaction_stopped(self) -> contextlib.AbstractContextManager[None]:
-        """Nothing is dropped from history within the block, by no process."""
+        """No other process compacts a history within the block."""
         return _exclusive(os.path.join(self.directory, "compaction.lock"))
 
     # -- what users do -----------------------------------------------------------------------------
@@ -342,7 +346,7 @@ class Database:
         """Drop what retention no longer keeps, merge segments, and recycle the WALs."""
         for branch_id in list(self.refs().branches):
             with self._opened_head(branch_id) as head:
-                head.checkpoint()
+                head.checkpoint(then_tidies=False)
         return compact_branches(self, list(self.refs().branches), progress)
 
     def _keep_history_small(self, head: Head) -> None:
@@ -351,7 +355,7 @@ class Database:
         Runs in the head's own thread while the head may be closing, so it takes no lock of ours.
         """
         with self.compaction_stopped():
-            compact_head(head, self.refs(), None, only_when_due=True)
+            compact_head(head, self.held_refs, None, only_when_due=True)
 
     def verify(self, progress: Progress | None = None, *, deep: bool = True) -> list[Finding]:
         """Check everything; an empty list says that nothing is wrong."""

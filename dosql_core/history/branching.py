@@ -14,6 +14,7 @@ from typing import Protocol
 from dosql_core.errors import (
     BranchInUseError,
     BranchProtectedError,
+    HistoryExpiredError,
     InvalidBranchNameError,
     NotSupportedError,
 )
@@ -27,10 +28,11 @@ from dosql_core.kernel.overlay_map import create_overlay_map
 from dosql_core.kernel.wal_position import CapturedPosition
 from dosql_core.storage.branch_history import BranchHistory
 from dosql_core.storage.database_export import write_database
-
 from dosql_core.storage.durable_files import make_directory, sync_directory
 from dosql_core.storage.page_history import PageHistory
+
 Progress = Callable[[int, int], None]
+_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,9 @@ class BranchedDatabase(SealedHistory, Protocol):
 
     def updated_refs(self) -> AbstractContextManager[RefsContent]:
         """Change the refs."""
+
+    def held_refs(self) -> AbstractContextManager[RefsContent]:
+        """The refs, which nobody changes within the block."""
 
     def opened_head(self, branch_id: BranchId) -> AbstractContextManager[Head]:
         """A branch's head, open within the block."""
@@ -100,13 +105,12 @@ class Branches:
         parent = database.refs().branch(source)
         if if_not_exists and any(b.name == name for b in database.refs().branches.values()):
             return self.get(name)
-        # whatever an old moment needs must not be dropped between looking it up and pinning it
-        holding = database.compaction_stopped() if as_of is not None else contextlib.nullcontext()
-        with holding:
+        for tries_left in reversed(range(_TRIES)):
             if as_of is None:
                 resolved = ResolvedMoment(parent.id, database.sealed(parent.id).newest_lsn)
             else:
                 resolved = resolve(moment_from(as_of), parent.id, database)
+            history = database.known(resolved.branch_id)
             with database.updated_refs() as refs:
                 refs.refuse_taken_name(name)
                 branch = BranchRef(
@@ -117,17 +121,22 @@ class Branches:
                     now(),
                     is_overlay=True,
                 )
-                self._make_files(branch)
+                try:
+                    self._make_files(branch, history)
+                except HistoryExpiredError:  # dropped since it was looked up
+                    if tries_left:
+                        continue
+                    raise
                 refs.add_branch(branch)
+            break
         return self.get(name)
 
-    def _make_files(self, branch: BranchRef) -> None:
-        assert branch.parent_id is not None
-        parent = self._database.known(branch.parent_id)
+    def _make_files(self, branch: BranchRef, parent: PageHistory) -> None:
         directory = self._database.branch_directory(branch.id)
         make_directory(directory)
         with contextlib.ExitStack() as undo:
             undo.callback(shutil.rmtree, directory, ignore_errors=True)
+            parent.refresh()
             view = parent.view(branch.fork_lsn)
             try:
                 create_overlay_map(
@@ -145,6 +154,7 @@ class Branches:
                 view.close()
             with open(os.path.join(directory, "head.cow"), "xb"):
                 pass
+            sync_directory(directory)
             undo.pop_all()
 
     def drop(self, name: str, *, force: bool = False, if_exists: bool = False) -> None:
@@ -154,7 +164,6 @@ class Branches:
                 fork from it, or snapshots name it.
         """
         database = self._database
-            sync_directory(directory)
         refs = database.refs()
         if if_exists and all(branch.name != name for branch in refs.branches.values()):
             return

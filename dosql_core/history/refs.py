@@ -158,21 +158,29 @@ class Refs:
         return self._content
 
     @contextlib.contextmanager
-    def update(self) -> Iterator[RefsContent]:
-        """Change the refs: nobody else does meanwhile, and all of it or nothing is written."""
+    def held(self) -> Iterator[RefsContent]:
+        """The refs, which nobody changes within the block; do not change them either."""
         descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             self._read_at = None
-            content = self.content
+            yield self.content
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def update(self) -> Iterator[RefsContent]:
+        """Change the refs: nobody else does meanwhile, and all of it or nothing is written.
+
+        Whoever holds the database's own lock may wait here, so the block must not ask for it.
+        """
+        with self.held() as content:
             working = RefsContent(
                 dict(content.branches), dict(content.snapshots), content.retention
             )
             yield working
             write_document(self._path, _KIND, FORMAT_VERSION, _to_json(working))
             self._read_at = None
-        finally:
-            os.close(descriptor)
 
 
 def check_branch_name(name: str) -> BranchName:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from dosql_core.errors import RetentionPolicyError
@@ -17,6 +19,7 @@ from dosql_core.storage.compaction import CompactionReport, compact, merge_small
 from dosql_core.storage.page_history import PageHistory
 
 Progress = Callable[[int, int], None]
+HeldRefs = Callable[[], AbstractContextManager[RefsContent]]
 _WORTH_DROPPING_SHARE = 0.1
 
 
@@ -72,7 +75,7 @@ def compact_branches(
     with database.compaction_stopped():
         for branch_id in branch_ids:
             with database.opened_head(branch_id) as head:
-                report = compact_head(head, database.refs(), progress)
+                report = compact_head(head, database.held_refs, progress)
             if report is not None:
                 totals.bytes_before += report.bytes_before
                 totals.bytes_after += report.bytes_after
@@ -83,25 +86,25 @@ def compact_branches(
 
 
 def compact_head(
-    head: Head, refs: RefsContent, progress: Progress | None, *, only_when_due: bool = False
+    head: Head, held_refs: HeldRefs, progress: Progress | None, *, only_when_due: bool = False
 ) -> CompactionReport | None:
-    """Follow retention on one branch and merge its segments.
+    """Follow retention on one branch and merge its segments; no other process may do so meanwhile.
 
     `only_when_due` leaves it at merging small segments until a tenth of the commits may go.
     """
-    with head.capture:
-        head.history.refresh()
-        own = head.own_history
-        keep = oldest_lsn_to_keep(head.history, refs.retention, now())
-        may_go = keep - own.oldest_lsn
-        if only_when_due and may_go <= _WORTH_DROPPING_SHARE * max(
-            own.newest_lsn - own.oldest_lsn, 10
-        ):
-            merge_small(own)
-            return None
-        return compact(
-            own,
-            keep_from=max(keep, own.oldest_lsn),
-            pins=pinned_lsns(refs, head.place.branch_id),
-            progress=progress,
-        )
+
+    @contextlib.contextmanager
+    def pins() -> Iterator[set[Lsn]]:
+        with held_refs() as refs:
+            yield pinned_lsns(refs, head.place.branch_id)
+
+    head.history.refresh()
+    own = head.own_history
+    with held_refs() as refs:
+        retention = refs.retention
+    keep = oldest_lsn_to_keep(head.history, retention, now())
+    may_go = keep - own.oldest_lsn
+    if only_when_due and may_go <= _WORTH_DROPPING_SHARE * max(own.newest_lsn - own.oldest_lsn, 10):
+        merge_small(own)
+        return None
+    return compact(own, keep_from=max(keep, own.oldest_lsn), pins=pins, progress=progress)

@@ -51,15 +51,17 @@ class Snapshots:
         if if_not_exists and name in database.refs().snapshots:
             return self.get(name)
         branch_id = database.refs().branch(branch).id
-        with database.compaction_stopped():
-            if as_of is None:
-                resolved = ResolvedMoment(branch_id, database.sealed(branch_id).newest_lsn)
-            else:
-                resolved = resolve(moment_from(as_of), branch_id, database)
-            with database.updated_refs() as refs:
-                if name in refs.snapshots:
-                    raise SnapshotExistsError(f"a snapshot {name!r} exists already")
-                refs.snapshots[name] = SnapshotRef(name, resolved.branch_id, resolved.lsn, now())
+        if as_of is None:
+            resolved = ResolvedMoment(branch_id, database.sealed(branch_id).newest_lsn)
+        else:
+            resolved = resolve(moment_from(as_of), branch_id, database)
+        history = database.known(resolved.branch_id)
+        with database.updated_refs() as refs:
+            if name in refs.snapshots:
+                raise SnapshotExistsError(f"a snapshot {name!r} exists already")
+            history.refresh()
+            history.view(resolved.lsn).close()  # nothing is dropped while the refs are held
+            refs.snapshots[name] = SnapshotRef(name, resolved.branch_id, resolved.lsn, now())
         return self.get(name)
 
     def drop(self, name: str, *, if_exists: bool = False) -> None:

@@ -213,6 +213,7 @@ class Head:
             sync_wal=self.group_commit,
         )
         self._undo.callback(self.capture.close)
+        self.own_history.exclude_processes = lambda: self.capture
 
     def _position(self) -> tuple[CapturedPosition, Lsn]:
         return self.capture.position()
@@ -417,8 +418,11 @@ class Head:
             self.next_cycle_frames = frames + self.capture_frames
             self.maintenance.wake()
 
-    def checkpoint(self) -> bool:
-        """Run the keeper's cycle now; False when not everything could be checkpointed."""
+    def checkpoint(self, *, then_tidies: bool = True) -> bool:
+        """Run the keeper's cycle now; False when not everything could be checkpointed.
+
+        `then_tidies` is False for a caller who is going to compact history anyway.
+        """
         if not self.try_to_keep():
             self.capture_now()
             return False
@@ -427,7 +431,7 @@ class Head:
             copied_all = self._keeper.cycle(self.gate)
             frames = self.index.state().frames
         self.next_cycle_frames = self.capture_frames + (0 if copied_all else frames)
-        if self._on_cycle is not None:
+        if self._on_cycle is not None and then_tidies:
             self._on_cycle(self)
         return copied_all
 
@@ -455,7 +459,14 @@ class Head:
     # -- closing -----------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Capture, checkpoint and close; every session must be closed before."""
+        """Capture, checkpoint and close; every session must be closed before.
+
+        Where the program has deleted the file meanwhile, what was committed is still captured;
+        where it has deleted the history as well, there is nothing left to do.
+        """
+        if not os.path.isdir(self.place.directory):
+            self.abandon()
+            return
         self.maintenance.stop()
         opening = os.open(os.path.join(self.place.directory, "opening.lock"), os.O_RDWR)
         try:
@@ -466,7 +477,8 @@ class Head:
                 if keeper is not None:
                     try:
                         if not self.group_commit.is_poisoned:
-                            tidy = self._captured_and_empty() or keeper.cycle(self.gate, last=True)
+                            with contextlib.suppress(FileNotFoundError):
+                                tidy = self._is_tidy() or keeper.cycle(self.gate, last=True)
                     finally:
                         self.pin_connection.close()
                         keeper.close(tidy=tidy)
@@ -474,7 +486,7 @@ class Head:
         finally:
             os.close(opening)
 
-    def _captured_and_empty(self) -> bool:
+    def _is_tidy(self) -> bool:
         """Whether nothing was committed since the clean closing that the stamp tells of."""
         captured, _ = self.capture.position()
         if self.index.state().frames or captured.stamp is None or self.place.is_overlay:

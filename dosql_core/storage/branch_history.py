@@ -1,15 +1,16 @@
 """The history of one branch on disk: its manifest, its segments, its commits.
 
-One process writes at a time (the kernel holds a lock across processes); any number read. A reader
-sees the manifest it read last until `refresh`.
+Whoever writes holds off all other processes by a lock of the kernel's (`exclude_processes`), but a
+compaction does so only while it swaps the manifest. Any number read. A reader sees the manifest it
+read last until `refresh`.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -73,12 +74,13 @@ class BranchHistory:
         self._state = state
         self._cache = BlockCache(_CACHE_BYTES_MAX)
         self._newest = NewestVersions()
-        self._newest_lsn_remembered = Lsn(-1)
+        self._remembered: tuple[Lsn, Lsn, tuple[Lsn, ...]] | None = None
         self._generation = 0
         self._is_tidied = False
         self._loading = threading.RLock()
         self._writing = threading.RLock()
         self.compacting = threading.Lock()
+        self.exclude_processes: Callable[[], AbstractContextManager[object]] = nullcontext
 
     @classmethod
     def create(
@@ -305,17 +307,21 @@ class BranchHistory:
                     generation=self._generation,
                 )
             )
-            self._newest_lsn_remembered = last
+            self._remembered = _newest_versions_of(self.manifest)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold off other writers of this object; on entry the manifest is the newest."""
-        with self._writing:
+        """Hold off all other writers; on entry the manifest is the newest."""
+        with self.exclude_processes(), self._writing:
             self.refresh()
+            yield
+
+    def tidy(self) -> None:
+        """Remove what crashed writers left, once; nobody may compact meanwhile."""
+        with self.writing():
             if not self._is_tidied:
                 self._remove_leftovers()
                 self._is_tidied = True
-            yield
 
     def begin_segment(self, first: Lsn, last: Lsn) -> tuple[SegmentWriter, str]:
         """A writer for a new segment, and the name to publish it under."""
@@ -374,7 +380,7 @@ class BranchHistory:
         progress: Progress | None,
     ) -> tuple[WrittenSegment, str]:
         manifest, stack = self.snapshot()
-        if self._newest_lsn_remembered != manifest.newest_lsn:
+        if self._remembered != _newest_versions_of(manifest):
             self._newest.forget()
         previous_time = None
         # What the parent had is not known here; its pages beyond the fork's size are masked anyway.
@@ -428,6 +434,11 @@ class BranchHistory:
             check_segment(segment, named, manifest)
             segments.append(segment)
         return SegmentStack(segments, manifest.page_size, self._cache)
+
+
+def _newest_versions_of(manifest: Manifest) -> tuple[Lsn, Lsn, tuple[Lsn, ...]]:
+    """What tells whether the newest version of each page may be another than it was."""
+    return manifest.newest_lsn, manifest.oldest_lsn, manifest.pinned
 
 
 def check_segment(segment: SegmentReader, named: SegmentName, manifest: Manifest) -> None:

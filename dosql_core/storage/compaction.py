@@ -13,7 +13,8 @@ import heapq
 import os
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -38,6 +39,15 @@ from dosql_core.storage.segment_writer import SegmentWriter
 from dosql_core.storage.tiering import LIVE_SEGMENTS_MAX, choose_merge
 
 _PROGRESS_EVERY = 1024
+_UNDISTURBED_TRIES = 3
+
+HeldPins = Callable[[], AbstractContextManager[Collection[Lsn]]]
+
+
+def fixed_pins(lsns: Iterable[Lsn]) -> HeldPins:
+    """Pins that nobody can change."""
+    kept = frozenset(lsns)
+    return lambda: nullcontext(kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,26 +131,29 @@ def compact(
     history: BranchHistory,
     *,
     keep_from: Lsn,
-    pins: Collection[Lsn],
+    pins: HeldPins,
     merge: bool = True,
     progress: Progress | None = None,
 ) -> CompactionReport:
     """Drop what no LSN from `keep_from` on and none of `pins` can see; it is then unreadable.
 
     Shape:  `keep_from` above the newest LSN means the newest; what expired before stays expired.
-            With `merge` the segments are also merged to a few.
+            `pins` gives the pins, which stay as they are as long as it is held. With `merge` the
+            segments are also merged to a few.
     Errors: CorruptStoreError when a block cannot be read: nothing is replaced then.
+    Locks:  no process may compact the same history meanwhile; sealing goes on.
     """
     with history.compacting:
+        history.tidy()
         before, size_before = history.manifest, history.stored_bytes
-        with history.writing():
-            before, size_before = history.manifest, history.stored_bytes
-        dropped = _drop(history, keep_from, pins, progress)
-        if dropped is None:
-            # A commit sealed meanwhile may build on pages that were beyond the end before it.
+        dropped = None
+        for _ in range(_UNDISTURBED_TRIES):
+            dropped = _drop(history, keep_from, pins, progress)
+            if dropped is not None:
+                break
+        while dropped is None:
             with history.writing():
                 dropped = _drop(history, keep_from, pins, progress)
-                assert dropped is not None
         if merge:
             _merge_all(history, progress, LIVE_SEGMENTS_MAX)
         return _report(before, size_before, history, dropped)
@@ -154,6 +167,7 @@ def merge_small(
 ) -> CompactionReport:
     """Merge the newest segments when more than `live_max` live; cheap to call after every seal."""
     with history.compacting:
+        history.tidy()
         before, size_before = history.manifest, history.stored_bytes
         _merge_all(history, progress, live_max)
         return _report(before, size_before, history, 0)
@@ -182,13 +196,22 @@ def _merge_all(history: BranchHistory, progress: Progress | None, live_max: int)
 
 
 def _drop(
-    history: BranchHistory, keep_from: Lsn, pins: Collection[Lsn], progress: Progress | None
+    history: BranchHistory, keep_from: Lsn, pins: HeldPins, progress: Progress | None
 ) -> int | None:
-    """Drop what need not be kept; how many versions that were, or None when a seal interfered."""
+    """Drop what need not be kept; how many versions that were, or None when something interfered.
+
+    A commit sealed meanwhile may build on pages that were beyond the end before it; and a moment
+    pinned meanwhile may be one that was about to go.
+    """
     with history.writing():
         manifest, stack = history.snapshot()
     keep_from = Lsn(max(manifest.oldest_lsn, min(keep_from, manifest.newest_lsn)))
-    kept_pins = {p for p in pins if p < keep_from and manifest.is_readable(p)}
+
+    def pins_before(kept: Collection[Lsn]) -> set[Lsn]:
+        return {p for p in kept if p < keep_from and manifest.is_readable(p)}
+
+    with pins() as pinned:
+        kept_pins = pins_before(pinned)
     if keep_from == manifest.oldest_lsn and kept_pins == set(manifest.pinned):
         return 0
     need = _need_of(manifest, stack, keep_from, sorted(kept_pins))
@@ -211,9 +234,11 @@ def _drop(
             lambda lsn: lsn >= keep_from or lsn in kept_pins,
             progress,
         )
-    with history.writing():
-        if rewritten and drops_newest and history.newest_lsn != manifest.newest_lsn:
-            os.unlink(os.path.join(history.directory, rewritten.name))
+    with pins() as pinned, history.writing():
+        is_unsafe = drops_newest and history.newest_lsn != manifest.newest_lsn
+        if is_unsafe or not pins_before(pinned) <= kept_pins:
+            if rewritten:
+                os.unlink(os.path.join(history.directory, rewritten.name))
             return None
         history.replace_segments(replaced, rewritten, oldest_lsn=keep_from, pinned=kept_pins)
     return dropped

@@ -61,7 +61,6 @@ class Databases(RuleBasedStateMachine):
     def begin(self, page_size: int | None, auto_vacuum: int, encoding: str) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="dosql-oracle-"))
         self.path = self.root / "app.db"
-        self.pinned: set[tuple[str, int]] = set()
         self.reader: tuple[Any, int, Dump] | None = None
         self.other_branch: str | None = None
         self.branch_count = 0
@@ -256,7 +255,6 @@ class Databases(RuleBasedStateMachine):
         as_of = "" if moment is None else f" as of lsn {lsn}"
         parent.con.execute(f"create branch {name}{as_of}")
         states = {at: seen for at, seen in parent.states.items() if at <= lsn}
-        self.pinned.add((parent.name, lsn))
         self.branches[name] = KeptBranch(name, self.connect(name), states, parent.name)
         assert self.branches[name].con.lsn == lsn
         assert dump(self.branches[name].con) == states[lsn]
@@ -313,17 +311,26 @@ class Databases(RuleBasedStateMachine):
             database.set_retention(Retention(commits_max=commits))
             database.compact()
             database.set_retention(Retention())
+        pinned = {
+            (self.keeper_of(self.branches[fork.parent], fork.fork_lsn), fork.fork_lsn)
+            for fork in self.branches.values()
+            if fork.parent is not None
+        }
         for branch in self.branches.values():
             for lsn in sorted(branch.states):
                 try:
                     self.check(branch, lsn)
                 except HistoryExpiredError:
-                    keeper = branch
-                    while keeper.parent is not None and lsn <= keeper.fork_lsn:
-                        keeper = self.branches[keeper.parent]
+                    keeper = self.keeper_of(branch, lsn)
                     assert lsn < keeper.newest - commits
-                    assert (keeper.name, lsn) not in self.pinned
+                    assert (keeper, lsn) not in pinned
                     del branch.states[lsn]
+
+    def keeper_of(self, branch: KeptBranch, lsn: int) -> KeptBranch:
+        """The branch in whose history an LSN of `branch` is."""
+        while branch.parent is not None and lsn <= branch.fork_lsn:
+            branch = self.branches[branch.parent]
+        return branch
 
     def check(self, branch: KeptBranch, lsn: int) -> None:
         con = dosql_dbapi.connect(self.path, branch=branch.name, as_of=lsn)
@@ -331,6 +338,12 @@ class Databases(RuleBasedStateMachine):
             assert dump(con) == branch.states[lsn], f"{branch.name} at LSN {lsn}"
         finally:
             con.close()
+
+    @invariant()
+    def an_open_reader_knows_its_moment(self) -> None:
+        if getattr(self, "reader", None) is not None:
+            con, lsn, _seen = self.reader
+            assert con.lsn == lsn
 
     @invariant()
     def no_maintenance_failed(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 from dosql_core.errors import CorruptStoreError, HistoryExpiredError
 from dosql_core.identifiers import Lsn, PageNumber
 from dosql_core.storage.branch_history import BranchHistory
-from dosql_core.storage.compaction import compact, merge_small
+from dosql_core.storage.compaction import compact, fixed_pins, merge_small
 from dosql_core.storage.integrity import verify_history
 from dosql_core.storage.page_history import PageHistory
 from dosql_core.storage.segment_format import POSITION_BITS
@@ -84,7 +84,7 @@ def test_what_expired_stays_expired(tmp_path: Path) -> None:
 def test_later_blocks_keep_their_place_in_the_chain(tmp_path: Path) -> None:
     """LSN 7 loses its predecessor; put behind LSN 4, it would push those that follow too deep."""
     branch = branch_of_one_page(tmp_path / "h", 12)
-    compact(branch.history, keep_from=Lsn(7), pins=[Lsn(lsn) for lsn in (1, 2, 3, 4)], merge=False)
+    compact(branch.history, keep_from=Lsn(7), pins=fixed_pins(map(Lsn, (1, 2, 3, 4))), merge=False)
     assert depths(branch.history) == [0, 1, 2, 3, 0, 2, 3, 4, 0, 1]
     branch.check_integrity()
 
@@ -119,7 +119,7 @@ def test_a_seal_during_compaction_is_kept(tmp_path: Path) -> None:
             told.append(done)
             branch.seal([CommitPlan(30, {page: edited(page + 1) for page in range(3, 31)})])
 
-    compact(branch.history, keep_from=Lsn(2), pins=[], progress=seal_once)
+    compact(branch.history, keep_from=Lsn(2), pins=fixed_pins(()), progress=seal_once)
     assert told
     del branch.states[0], branch.states[1], branch.records[1]
     branch.check()
@@ -197,7 +197,7 @@ def test_a_damaged_block_stops_compaction_and_replaces_nothing(tmp_path: Path) -
     path.write_bytes(raw)
     branch.reopen()
     with pytest.raises(CorruptStoreError, match=names[2]):
-        compact(branch.history, keep_from=Lsn(6), pins=[Lsn(3)])
+        compact(branch.history, keep_from=Lsn(6), pins=fixed_pins([Lsn(3)]))
     assert [s.name for s in branch.history.manifest.segments] == names
     assert sorted(n for n in os.listdir(branch.directory) if n.endswith(".seg")) == sorted(names)
     assert verify_history(branch.history)[0].file == str(path)

@@ -19,7 +19,7 @@ from dosql_core.storage.page_history import PageHistory
 CHILD = """
     import sys
     from dosql_core.storage.branch_history import BranchHistory
-    from dosql_core.storage.compaction import compact, merge_small
+    from dosql_core.storage.compaction import compact, fixed_pins, merge_small
     from dosql_core.storage.segment_format import NewCommit
 
     history = BranchHistory.open(sys.argv[1])
@@ -35,7 +35,7 @@ CHILD = """
         acknowledge(commits[-1].lsn)
         merge_small(history, live_max=3)
         if first % 4 == 0:
-            compact(history, keep_from=max(history.oldest_lsn, first - 20), pins=[8, 9])
+            compact(history, keep_from=max(history.oldest_lsn, first - 20), pins=fixed_pins([8, 9]))
 """
 
 
