@@ -16,6 +16,7 @@ from dosql_core.errors import (
     DatabaseNotFoundError,
     MissingSegmentError,
 )
+from dosql_core.history import deletion
 from dosql_core.history.branching import Branches
 from dosql_core.history.inspection import DatabaseInfo, inspect
 from dosql_core.history.log import LoggedCommit, log_of
@@ -82,8 +83,8 @@ class Database:
         self._head_users: dict[BranchId, int] = {}
         self._histories: dict[BranchId, PageHistory] = {}
         self._lock = threading.RLock()
+        self._refuse_impossible_path()
         is_new_directory = not os.path.isdir(self.directory)
-        self._refuse_impossible_path(is_new_directory)
         make_directory(self.directory)
         shutil.rmtree(self.directory + _REMOVED_SUFFIX, ignore_errors=True)  # see `detach`
         try:
@@ -103,13 +104,13 @@ class Database:
 
     # -- opening -----------------------------------------------------------------------------------
 
-    def _refuse_impossible_path(self, is_new_directory: bool) -> None:
+    def _refuse_impossible_path(self) -> None:
         if os.path.isdir(self.path):
             raise CannotOpenError(f"unable to open database file: {self.path} is a directory")
         if os.path.exists(self.path):
             return
         history = os.path.join(self.branch_directory(MAIN_BRANCH_ID), "history", "manifest.json")
-        if not is_new_directory and os.path.exists(history):
+        if os.path.exists(history) and not (self.options.create and self._set_aside()):
             raise CannotOpenError(
                 f"{self.path} is gone, but its history is still in {self.directory}",
                 hint="put the file back, run `dosql restore --rebuild-head` to make it from "
@@ -126,6 +127,12 @@ class Database:
                 f"unable to open database file: there is no directory {parent}",
                 hint="make the directory first",
             )
+
+    def _set_aside(self) -> bool:
+        identity = read_document(
+            os.path.join(self.directory, _IDENTITY_NAME), _IDENTITY_KIND, FORMAT_VERSION
+        )
+        return deletion.set_aside(self.path, self.directory, identity.get("database_id"))
 
     def _read_or_make_identity(self) -> str:
         path = os.path.join(self.directory, _IDENTITY_NAME)
@@ -399,6 +406,7 @@ class Database:
             if _registry.get(self.path) is self:
                 del _registry[self.path]
             self._close_heads()
+            deletion.remember_closed(self.path, self.database_id)
 
     def _close_heads(self) -> None:
         with self._lock:

@@ -252,9 +252,15 @@ def test_another_database_in_its_place_is_refused(tmp_path):
 
 @pytest.mark.leaves_damage("the file of the database is gone")
 def test_a_history_without_its_file_is_refused(database_path):
-    con = connect(database_path)
-    con.execute("create table t(a)")
-    con.close()
+    run_program(
+        """
+        import sys, dosql_dbapi
+        con = dosql_dbapi.connect(sys.argv[1])
+        con.execute("create table t(a)")
+        con.close()
+        """,
+        database_path,
+    )
     database_path.unlink()
     with pytest.raises(CannotOpenError, match="is gone"):
         connect(database_path)

@@ -1,0 +1,54 @@
+"""What becomes of a history whose database file the program itself deleted.
+
+A program that deletes its database and makes it anew means to begin anew, as every program written
+for SQLite may. When the file is gone for another reason, its history must stay where it is, for the
+file can be rebuilt from it. What tells the two apart: this process had the very database open and
+closed it well before the file went away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+
+from dosql_core.storage.durable_files import sync_directory
+
+DELETED_SUFFIX = ".deleted"
+_LOCK_FLAGS = os.O_RDWR | os.O_CREAT
+
+_closed_here: dict[str, str] = {}
+
+
+def remember_closed(path: str, database_id: str) -> None:
+    """This process closed the database at `path`; nobody of it has it open."""
+    _closed_here[path] = database_id
+
+
+def set_aside(path: str, directory: str, database_id: object) -> bool:
+    """Move the history of a deleted file out of the way; whether that was done.
+
+    It is kept as `directory` with DELETED_SUFFIX until the next one is set aside, so that a file
+    deleted by mistake can still be rebuilt. Nothing is done when another database is meant than the
+    one this process closed, or when another process has it open.
+    """
+    if path not in _closed_here or _closed_here[path] != database_id:
+        return False
+    with contextlib.ExitStack() as held:
+        branches = os.path.join(directory, "branches")
+        for branch in os.listdir(branches):
+            descriptor = os.open(os.path.join(branches, branch, "in_use.lock"), _LOCK_FLAGS)
+            held.callback(os.close, descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        if os.path.exists(path):
+            return False
+        deleted = directory + DELETED_SUFFIX
+        shutil.rmtree(deleted, ignore_errors=True)
+        os.rename(directory, deleted)
+        sync_directory(os.path.dirname(directory))
+    del _closed_here[path]
+    return True
