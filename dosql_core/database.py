@@ -156,14 +156,24 @@ class Database:
         """Where a branch lives."""
         return os.path.join(self.directory, "branches", branch_id)
 
+    def head_path(self, branch: BranchRef) -> str:
+        """The file that SQLite opens as the head of a branch."""
+        if branch.parent_id is None:
+            return self.path
+        name = "head.cow" if branch.is_overlay else "head.db"
+        return os.path.join(self.branch_directory(branch.id), name)
+
+    def is_open(self, branch_id: BranchId) -> bool:
+        """Whether this process has the head of a branch open."""
+        return branch_id in self._heads
+
     def _place(self, branch: BranchRef) -> HeadPlace:
         directory = self.branch_directory(branch.id)
         if branch.parent_id is None:
             return HeadPlace(branch.id, self.path, directory)
-        name = "head.cow" if branch.is_overlay else "head.db"
         return HeadPlace(
             branch.id,
-            os.path.join(directory, name),
+            self.head_path(branch),
             directory,
             self.known(branch.parent_id),
             branch.fork_lsn,

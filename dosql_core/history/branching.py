@@ -69,6 +69,12 @@ class BranchedDatabase(SealedHistory, Protocol):
     def held_refs(self) -> AbstractContextManager[RefsContent]:
         """The refs, which nobody changes within the block."""
 
+    def head_path(self, branch: BranchRef) -> str:
+        """The file that SQLite opens as the head of a branch."""
+
+    def is_open(self, branch_id: BranchId) -> bool:
+        """Whether this process has the head of a branch open."""
+
     def opened_head(self, branch_id: BranchId) -> AbstractContextManager[Head]:
         """A branch's head, open within the block."""
 
@@ -253,7 +259,13 @@ class Branches:
         )
 
     def _newest(self, branch: BranchRef) -> Lsn:
-        with self._database.opened_head(branch.id) as head:
+        database = self._database
+        if branch.parent_id is not None and not database.is_open(branch.id):
+            # a fork that was closed properly left nothing in its WAL that history does not have
+            wal = database.head_path(branch) + "-wal"
+            if not os.path.exists(wal) or os.stat(wal).st_size == 0:
+                return database.known(branch.id).newest_lsn
+        with database.opened_head(branch.id) as head:
             return head.newest_lsn()
 
     def hydrate(self, name: str, progress: Progress | None = None) -> str:
