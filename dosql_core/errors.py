@@ -319,6 +319,21 @@ class UnsupportedParameterError(ProgrammingError):
     hint = "convert it, or register an adapter with register_adapter()"
 
 
+class MissingExtraError(NotSupportedError):
+    """What was asked for needs a package that is not installed."""
+
+    code = "DB_MISSING_EXTRA"
+
+    def __init__(self, need: str, extra: str) -> None:
+        super().__init__(need, extra)
+        self.need = need
+        self.extra = extra
+        self.hint = f"pip install 'dosql[{extra}]'"
+
+    def __str__(self) -> str:
+        return f"{self.need}, which is not installed"
+
+
 # -- time travel -----------------------------------------------------------------------------------
 
 

@@ -111,6 +111,20 @@ class ConnectionTools(ConnectionTransactions):
         except KernelError as error:
             raise translate(error) from error
 
+    def insert_arrow(self, table: str, data: Any) -> int:
+        """Insert Arrow data into the columns of those names; returns how many rows there were.
+
+        `data` is a table, a batch or a stream of batches of pyarrow, or a data frame that offers
+        `__arrow_c_stream__`. It is one write, all or nothing: where no transaction is open and
+        none begins by itself, it is committed.
+        Errors: UnsupportedParameterError for a type SQLite has nothing for; DataError for a value
+                that would lose digits.
+        """
+        from dosql_dbapi.arrow import insert
+
+        self._check_usable()
+        return insert(cast("Connection", self), table, data)
+
     def iterdump(self, *, filter: str | None = None) -> Iterator[str]:
         """The SQL text that makes this database anew; `filter` is a LIKE pattern of names."""
         self._check_usable()

@@ -24,6 +24,9 @@ from dosql_dbapi.plans import READ, WRITE
 from dosql_dbapi.results import Described, Description
 
 if TYPE_CHECKING:
+    import pyarrow
+
+    from dosql_dbapi.arrow import ArrowTypes
     from dosql_dbapi.connection import Connection
 
 _run = KernelCursor.execute
@@ -202,6 +205,27 @@ class Cursor(KernelCursor):
         if row is None:
             raise StopIteration
         return row
+
+    # -- Arrow -------------------------------------------------------------------------------------
+
+    def fetch_arrow_table(self, schema: ArrowTypes = None) -> pyarrow.Table:
+        """All rows that are left, as a table of Arrow; needs pyarrow.
+
+        `schema`, or a mapping of column names to Arrow types, decides where it names a column; else
+        the declared type does, else the values.
+        Errors: DataError for a value that its column's type cannot hold.
+        """
+        from dosql_dbapi.arrow import fetch_table
+
+        return fetch_table(self, schema)
+
+    def fetch_record_batch(
+        self, rows_per_batch: int = 10_000, schema: ArrowTypes = None
+    ) -> pyarrow.RecordBatchReader:
+        """The rows that are left, as a stream of batches, fetched as they are read."""
+        from dosql_dbapi.arrow import fetch_batches
+
+        return fetch_batches(self, rows_per_batch, schema)
 
     # -- attributes --------------------------------------------------------------------------------
 

@@ -292,17 +292,32 @@ def fetch_slowly(cursor: Cursor, size: int | None) -> list[Any]:
         if isinstance(described, Held) and row is not None:
             described.rows = iter((row, *described.rows))
         return []
+    # The columns must be known before the step that may end the statement.
     maker = _row_maker(cursor, described) if cursor._shape is not None else None
+    rows = _rows_from(cursor, row, described, size)
+    return rows if maker is None else list(map(maker, rows))
+
+
+def fetch_raw(cursor: Cursor, size: int) -> list[tuple[Any, ...]]:
+    """Up to `size` rows as the kernel gives them, whatever the program wants made of rows."""
+    try:
+        row, held = _next_raw_row(cursor)
+        return [] if row is None else _rows_from(cursor, row, held, size)
+    except Exception as error:
+        recovery.fetch_failed(cursor, error)
+
+
+def _rows_from(cursor: Cursor, row: Any, held: Held | None, size: int | None) -> list[Any]:
     rest = None if size is None else size - 1
     rows = [row]
-    if isinstance(described, Held):
-        rows.extend(islice(described.rows, rest))
+    if held is not None:
+        rows.extend(islice(held.rows, rest))
     else:
         cursor._row = None
         rows.extend(islice(iter(partial(_step, cursor), None), rest))
         if rest is not None:
             cursor._row = _step(cursor)
-    return rows if maker is None else list(map(maker, rows))
+    return rows
 
 
 def _row_maker(cursor: Cursor, columns: Described | None) -> Callable[[tuple[Any, ...]], Any]:
