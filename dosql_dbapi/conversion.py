@@ -25,19 +25,16 @@ def register_converter(typename: str, converter: Converter, /) -> None:
     converters[typename.upper()] = converter
 
 
-def converter_for_column(
+def asked_converters(
     name: str, declared_type: str | None, detect_types: int
-) -> Converter | None:
-    """The converter that one result column asks for, by its name first, then by its type."""
+) -> tuple[str | None, str | None]:
+    """Whose converters a result column asks for: by its name first, then by its declared type."""
+    by_name = by_type = None
     if detect_types & PARSE_COLNAMES and "[" in name:
-        typename = name[name.index("[") + 1 :].partition("]")[0]
-        converter = converters.get(typename.upper())
-        if converter is not None:
-            return converter
+        by_name = name[name.index("[") + 1 :].partition("]")[0].upper()
     if detect_types & PARSE_DECLTYPES and declared_type:
-        typename = declared_type.partition("(")[0].partition(" ")[0]
-        return converters.get(typename.upper())
-    return None
+        by_type = declared_type.partition("(")[0].partition(" ")[0].upper()
+    return by_name, by_type
 
 
 def shown_name(name: str, detect_types: int) -> str:
@@ -48,22 +45,31 @@ def shown_name(name: str, detect_types: int) -> str:
 
 
 def convert_row(
-    row: Sequence[Any],
-    column_converters: Sequence[Converter | None],
+    row: tuple[Any, ...],
+    column_converters: Sequence[tuple[int, Converter]],
     text_factory: Callable[[bytes], Any],
 ) -> tuple[Any, ...]:
-    """One row with its converters and the connection's `text_factory` applied."""
-    converted: list[Any] = []
-    for value, converter in zip(row, column_converters, strict=True):
-        if value is None:
-            converted.append(None)
-        elif converter is not None:
+    """One row with its converters and the connection's `text_factory` applied.
+
+    Shape: `column_converters` has the index of each column that is converted.
+    """
+    if text_factory is str:
+        if not column_converters:
+            return row
+        converted = list(row)
+    else:
+        has_converter = {index for index, _converter in column_converters}
+        converted = [
+            text_factory(value.encode("utf-8", "surrogateescape"))
+            if type(value) is str and index not in has_converter
+            else value
+            for index, value in enumerate(row)
+        ]
+    for index, converter in column_converters:
+        value = row[index]
+        if value is not None:
             stored = _as_stored(value)
-            converted.append(converter(stored) if stored else None)
-        elif text_factory is not str and type(value) is str:
-            converted.append(text_factory(value.encode("utf-8", "surrogateescape")))
-        else:
-            converted.append(value)
+            converted[index] = converter(stored) if stored else None
     return tuple(converted)
 
 

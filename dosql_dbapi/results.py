@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from dosql_dbapi.conversion import Converter, converter_for_column, shown_name
+from dosql_dbapi.conversion import Converter, asked_converters, converters, shown_name
 
 Description = tuple[tuple[str, None, None, None, None, None, None], ...]
 ColumnTypes = tuple[tuple[str, str | None], ...]
@@ -18,10 +18,15 @@ class Described:
     once somebody asked for Rows.
     """
 
-    __slots__ = ("_detect_types", "columns", "description", "row_maker")
+    __slots__ = ("_asked", "columns", "description", "row_maker")
 
     def __init__(self, columns: ColumnTypes, detect_types: int) -> None:
-        self._detect_types = detect_types
+        self._asked = [
+            (index, by_name, by_type)
+            for index, (name, declared_type) in enumerate(columns)
+            for by_name, by_type in (asked_converters(name, declared_type, detect_types),)
+            if by_name or by_type
+        ]
         self.columns = columns
         self.row_maker: Callable[[tuple[Any, ...]], Any] | None = None
         self.description: Description = tuple(
@@ -31,14 +36,13 @@ class Described:
             ]
         )
 
-    def converters(self) -> tuple[Converter | None, ...]:
-        """The converter each column asks for, as they are registered now."""
-        return tuple(
-            [
-                converter_for_column(name, declared_type, self._detect_types)
-                for name, declared_type in self.columns
-            ]
-        )
+    def converters(self) -> list[tuple[int, Converter]]:
+        """The converters that columns ask for, as they are registered now, with their indexes."""
+        found = [
+            (index, converters.get(by_name or "") or converters.get(by_type or ""))
+            for index, by_name, by_type in self._asked
+        ]
+        return [(index, converter) for index, converter in found if converter is not None]
 
 
 class Held(Described):

@@ -25,6 +25,7 @@ from django_dosql.introspection import DatabaseIntrospection
 from django_dosql.kept_open import keep_open, let_go_of_replaced
 from django_dosql.operations import DatabaseOperations
 from django_dosql.schema import DatabaseSchemaEditor
+from dosql_dbapi.shared_cursor import SharedCursor
 
 _REMEMBERED_TEXTS_MAX = 2048
 _PLACEHOLDER = re.compile(r"(?<!%)%s")
@@ -124,7 +125,7 @@ class DatabaseWrapper(sqlite.DatabaseWrapper):
         return self.connection.cursor(factory=CursorWrapper)  # type: ignore[no-any-return]
 
 
-class CursorWrapper(Database.Cursor):
+class CursorWrapper(SharedCursor):
     """A cursor that takes Django's `%s` and `%(name)s` for parameters."""
 
     __slots__ = ()
@@ -133,10 +134,10 @@ class CursorWrapper(Database.Cursor):
         self, sql: str, parameters: Any = None, /
     ) -> Database.Cursor:
         if parameters is None:
-            return Database.Cursor.execute(self, sql)
+            return SharedCursor.execute(self, sql)
         if isinstance(parameters, Mapping):
-            return Database.Cursor.execute(self, _with_named(sql, parameters), parameters)
-        return Database.Cursor.execute(self, with_question_marks(sql), parameters)
+            return SharedCursor.execute(self, _with_named(sql, parameters), parameters)
+        return SharedCursor.execute(self, with_question_marks(sql), parameters)
 
     def executemany(  # type: ignore[override]
         self, sql: str, parameters: Iterable[Any], /
@@ -144,9 +145,9 @@ class CursorWrapper(Database.Cursor):
         remaining = iter(parameters)
         first = next(remaining, None)
         if first is None:
-            return Database.Cursor.executemany(self, with_question_marks(sql), ())
+            return SharedCursor.executemany(self, with_question_marks(sql), ())
         text = _with_named(sql, first) if isinstance(first, Mapping) else with_question_marks(sql)
-        return Database.Cursor.executemany(self, text, chain((first,), remaining))
+        return SharedCursor.executemany(self, text, chain((first,), remaining))
 
 
 @lru_cache(maxsize=_REMEMBERED_TEXTS_MAX)
