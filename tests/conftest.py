@@ -5,4 +5,5 @@ pytest_plugins = (
     "fixtures.databases",
     "fixtures.crash",
     "fixtures.command_line",
+    "fixtures.full_disk",
 )

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from dosql_core.errors import CorruptStoreError
 from dosql_core.identifiers import Microseconds
 from dosql_core.kernel.wal_index import MX_FRAME_WORD, SALT_1_WORD, WalIndex
+from dosql_core.storage.durable_files import telling_disk_errors
 
 MAGIC = 0x31454D49544F5344  # "DSOTIME1", little-endian
 CAPACITY = 1 << 17
@@ -23,6 +24,8 @@ _HEADER_WORDS = 8
 _WORD_MAGIC, _WORD_NEXT, _WORD_LAST_TIME = 0, 1, 2
 _MASK = CAPACITY - 1
 RING_BYTES = (_HEADER_WORDS + 2 * CAPACITY) * 8
+_PAGE_BYTES = 4096
+_ENTRIES_OF_A_PAGE = _PAGE_BYTES // 16
 
 
 class NotedTime(NamedTuple):
@@ -36,13 +39,17 @@ class CommitTimes:
     """The ring of one head, mapped."""
 
     def __init__(self, path: str, *, not_before: Microseconds) -> None:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            if os.fstat(descriptor).st_size < RING_BYTES:
-                os.ftruncate(descriptor, RING_BYTES)
-            self._map = mmap.mmap(descriptor, RING_BYTES)
-        finally:
-            os.close(descriptor)
+            with telling_disk_errors():
+                if os.fstat(self._descriptor).st_size < RING_BYTES:
+                    os.ftruncate(self._descriptor, RING_BYTES)
+                os.posix_fallocate(self._descriptor, 0, _PAGE_BYTES)  # the header: see `_allocate`
+            self._map = mmap.mmap(self._descriptor, RING_BYTES)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+        self._roomy = range(0)
         self.words = memoryview(self._map).cast("Q")
         if self.words[_WORD_MAGIC] == 0:
             self.words[_WORD_MAGIC] = MAGIC
@@ -64,11 +71,28 @@ class CommitTimes:
         """Note that a commit beginning after the present end of the WAL happens at `at`."""
         words = self.words
         position = words[_WORD_NEXT]
-        slot = _HEADER_WORDS + ((position & _MASK) << 1)
+        place = position & _MASK
+        slot = _HEADER_WORDS + (place << 1)
+        words[_WORD_LAST_TIME] = at
+        if place not in self._roomy and not self._allocate(place):
+            return  # the time will be estimated
         words[slot] = (index.words[SALT_1_WORD] << 32) | index.words[MX_FRAME_WORD]
         words[slot + 1] = at
-        words[_WORD_LAST_TIME] = at
         words[_WORD_NEXT] = position + 1
+
+    def _allocate(self, place: int) -> bool:
+        """Have the file system give room for an entry and its neighbours; False when it has none.
+
+        To write into a hole of a file on a full disk would end the process.
+        """
+        page = (_HEADER_WORDS + 2 * place) * 8 // _PAGE_BYTES
+        try:
+            os.posix_fallocate(self._descriptor, page * _PAGE_BYTES, _PAGE_BYTES)
+        except OSError:
+            return False
+        begins = page * _ENTRIES_OF_A_PAGE - _HEADER_WORDS // 2
+        self._roomy = range(max(begins, 0), min(begins + _ENTRIES_OF_A_PAGE, CAPACITY))
+        return True
 
     def since(self, position: int) -> dict[int, NotedTime]:
         """Times noted since `position`, by key (see `time_key`); overwritten ones are missing."""
@@ -92,6 +116,7 @@ class CommitTimes:
         """Unmap the ring."""
         self.words.release()
         self._map.close()
+        os.close(self._descriptor)
 
 
 def begins_a_generation(key: int) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import NoReturn
 
 from dosql_core.errors import DatabasePoisonedError
 
@@ -22,7 +23,8 @@ class GroupCommit:
         self._asked = 0
         self._synced = 0
         self._is_syncing = False
-        self._failure: OSError | None = None
+        self.failure: OSError | None = None
+        """Why a sync failed; then nothing may be written until the database is reopened."""
 
     def wait(self) -> None:
         """Return when every commit made before this call is durable.
@@ -34,7 +36,7 @@ class GroupCommit:
             self._asked += 1
             mine = self._asked
             while self._synced < mine:
-                self._refuse_if_poisoned()
+                self._tell_failure()
                 if not self._is_syncing:
                     break
                 self._condition.wait()
@@ -52,21 +54,22 @@ class GroupCommit:
             if failure is None:
                 self._synced = max(self._synced, covered)
             else:
-                self._failure = failure
+                self.failure = failure
             self._condition.notify_all()
-            self._refuse_if_poisoned()
+            self._tell_failure()
 
-    def _refuse_if_poisoned(self) -> None:
-        if self._failure is not None:
+    def _tell_failure(self) -> None:
+        if self.failure is not None:
             raise DatabasePoisonedError(
-                f"the WAL could not be synced ({self._failure}); whether the last commits are "
+                f"the WAL could not be synced ({self.failure}); whether the last commits are "
                 "durable is unknown"
-            ) from self._failure
+            ) from self.failure
 
-    @property
-    def is_poisoned(self) -> bool:
-        """Whether a sync failed; then nothing may be written until the database is reopened."""
-        return self._failure is not None
+    def refuse_commit(self) -> NoReturn:
+        """Errors: DatabasePoisonedError for a commit that was not made because of `failure`."""
+        raise DatabasePoisonedError(
+            f"nothing was written: an earlier sync of the WAL failed ({self.failure})"
+        ) from self.failure
 
     def _sync(self) -> None:
         if self._descriptor < 0:

@@ -476,15 +476,17 @@ class Head:
                 keeper, self._keeper = self._keeper, None
                 if keeper is not None:
                     try:
-                        if not self.group_commit.is_poisoned:
+                        if self.group_commit.failure is None:
                             with contextlib.suppress(FileNotFoundError):
                                 tidy = self._is_tidy() or keeper.cycle(self.gate, last=True)
                     finally:
                         self.pin_connection.close()
                         keeper.close(tidy=tidy)
-            self._closing.close()
         finally:
-            os.close(opening)
+            try:
+                self._closing.close()  # also when the disk was full: everything is in the WAL
+            finally:
+                os.close(opening)
 
     def _is_tidy(self) -> bool:
         """Whether nothing was committed since the clean closing that the stamp tells of."""

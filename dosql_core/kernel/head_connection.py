@@ -70,13 +70,15 @@ class HeadConnection:
 
     def _commit_hook(self) -> Callable[[], bool]:
         """Note the time of a commit while the write lock is held; runs at every commit."""
-        times, index = self.head.times, self.head.index
+        times, index, group_commit = self.head.times, self.head.index, self.head.group_commit
         record, now_ns = times.record, time.time_ns
         words = times.words
 
         def note_time() -> bool:
             at = self._planned_time
             if at is None:
+            if group_commit.failure is not None:
+                group_commit.refuse_commit()
                 at = Microseconds(max(now_ns() // 1000, words[2] + 1))
             else:
                 self._planned_time = None

@@ -13,6 +13,7 @@ import struct
 import zlib
 
 from dosql_core.errors import CorruptStoreError, FormatVersionError
+from dosql_core.storage.durable_files import telling_disk_errors
 
 MAGIC = b"DoSQLmap"
 FORMAT_VERSION = 1
@@ -142,6 +143,7 @@ def map_bytes(page_count: int) -> int:
     return _HEADER_BYTES + slices * _SLICE_BYTES
 
 
+@telling_disk_errors()
 def create_overlay_map(path: str, *, page_size: int, page_count: int) -> None:
     """Write the map of a new fork, which has no page of its own yet, and sync it."""
     slices = (map_bytes(page_count) - _HEADER_BYTES) // _SLICE_BYTES

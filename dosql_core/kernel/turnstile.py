@@ -15,6 +15,7 @@ import threading
 import time
 
 from dosql_core.errors import DatabaseLockedError
+from dosql_core.storage.durable_files import telling_disk_errors
 
 _CONTENDED_NS = 200_000_000
 _BATCH_NS = 5_000_000
@@ -28,8 +29,8 @@ class Turnstile:
     def __init__(self, directory: str) -> None:
         self._main = os.open(f"{directory}/turnstile.main", os.O_RDWR | os.O_CREAT, 0o644)
         self._next = os.open(f"{directory}/turnstile.next", os.O_RDWR | os.O_CREAT, 0o644)
-        if os.fstat(self._main).st_size < 8:
-            os.ftruncate(self._main, 8)
+        with telling_disk_errors():
+            os.posix_fallocate(self._main, 0, 8)  # a hole could not be written on a full disk
         self._map = mmap.mmap(self._main, 8)
         self._contended_until = memoryview(self._map).cast("Q")
         self._is_held = False

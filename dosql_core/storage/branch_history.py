@@ -22,7 +22,12 @@ from dosql_core.errors import (
 )
 from dosql_core.identifiers import BranchId, Lsn, Microseconds
 from dosql_core.storage.block_cache import BlockCache
-from dosql_core.storage.durable_files import make_directory, publish_file, remove_quietly
+from dosql_core.storage.durable_files import (
+    make_directory,
+    publish_file,
+    remove_quietly,
+    telling_disk_errors,
+)
 from dosql_core.storage.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -283,7 +288,7 @@ class BranchHistory:
                 twice in a commit; in any order up to 64 MiB of them, beyond that in order of LSN.
                 `predecessor` tells the content of a page of a fork before an LSN, as inherited; it
                 only serves to drop versions that change nothing.
-        Errors: ValueError for commits or versions out of place; OSError as the file system has it.
+        Errors: ValueError for commits or versions out of place; DiskFullError, DiskError, OSError.
                 Nothing has changed then.
         """
         with self.writing():
@@ -372,6 +377,7 @@ class BranchHistory:
             for segment in replaced:
                 remove_quietly(os.path.join(self.directory, segment.name))
 
+    @telling_disk_errors()
     def _write_sealed(
         self,
         commits: Sequence[NewCommit],

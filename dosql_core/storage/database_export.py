@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from dosql_core.storage.durable_files import remove_quietly, sync_directory
+from dosql_core.storage.durable_files import remove_quietly, sync_directory, telling_disk_errors
 from dosql_core.storage.page_history import PageView
 from dosql_core.storage.sealing import Progress
 
@@ -13,13 +13,14 @@ _ROLLBACK_JOURNAL = b"\x01\x01"
 _PROGRESS_EVERY = 1024
 
 
+@telling_disk_errors()
 def write_database(view: PageView, path: str, progress: Progress | None = None) -> None:
     """Write all pages of `view` into a new file, a SQLite database in rollback journal mode.
 
     It is durable on return; after an error there is no file.
 
-    Errors: FileExistsError when `path` exists; OSError as the file system has it;
-            CorruptStoreError when a page cannot be read.
+    Errors: FileExistsError when `path` exists; DiskFullError, DiskError; CorruptStoreError when a
+            page cannot be read.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:

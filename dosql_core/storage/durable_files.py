@@ -2,9 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+from types import TracebackType
+
+from dosql_core.errors import DiskError, DiskFullError
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_BROKEN = (errno.EIO, errno.EFBIG, errno.EROFS)
 
 
+class telling_disk_errors(contextlib.ContextDecorator):
+    """Raise ours for what the operating system says of a disk that is full or broken.
+
+    Other errors of its, a missing file say, mean something to whoever called and pass.
+    """
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not isinstance(error, OSError):
+            return
+        where = f": {error.filename}" if error.filename else ""
+        if error.errno in _NO_SPACE:
+            raise DiskFullError(f"no space left on the disk{where}") from error
+        if error.errno in _BROKEN:
+            raise DiskError(f"the disk failed: {error.strerror}{where}") from error
+
+
+@telling_disk_errors()
 def sync_directory(directory: str) -> None:
     """Make the names in `directory` (files created, renamed, removed) durable."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -14,6 +47,7 @@ def sync_directory(directory: str) -> None:
         os.close(descriptor)
 
 
+@telling_disk_errors()
 def make_directory(directory: str) -> None:
     """See to it that `directory` is there, and survives; missing parents are made too."""
     if os.path.isdir(directory):
@@ -28,12 +62,14 @@ def make_directory(directory: str) -> None:
     sync_directory(parent)
 
 
+@telling_disk_errors()
 def publish_file(temporary: str, path: str) -> None:
     """Give a written and synced file its final name, durably; it replaces what had that name."""
     os.rename(temporary, path)
     sync_directory(os.path.dirname(path) or ".")
 
 
+@telling_disk_errors()
 def write_synced(path: str, content: bytes) -> None:
     """Create or overwrite `path` with `content` and sync the file; its name is not yet durable."""
     with open(path, "wb") as file:

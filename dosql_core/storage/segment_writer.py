@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zlib
 from array import array
@@ -67,9 +68,12 @@ class SegmentWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._file.close()
-        if kind is not None:
-            remove_quietly(self.path)
+        if kind is None:
+            self._file.close()
+            return
+        with contextlib.suppress(OSError):  # it would write what is buffered, to no avail
+            self._file.close()
+        remove_quietly(self.path)
 
     @property
     def version_count(self) -> int:
