@@ -154,6 +154,8 @@ def _restore_table(session: HeadSession, command: Any, moment: Moment | None) ->
 
 
 def _compact(session: HeadSession, _command: Any, _moment: Moment | None) -> CommandResult:
+    if session.kernel.in_transaction:
+        raise UncommittedChangesError("COMPACT HISTORY cannot run inside a transaction")
     totals = session.database.compact()
     columns = ("bytes_before", "bytes_after", "versions_dropped")
     return CommandResult(
@@ -173,14 +175,14 @@ def _set_transaction(session: HeadSession, command: Any, _moment: Moment | None)
 
 
 def _set_commit_author(session: HeadSession, command: Any, _moment: Moment | None) -> CommandResult:
-    session.plan_metadata(author=command.author)
+    session.describe_commit(author=command.author)
     return CommandResult()
 
 
 def _set_commit_message(
     session: HeadSession, command: Any, _moment: Moment | None
 ) -> CommandResult:
-    session.plan_metadata(message=command.message)
+    session.describe_commit(message=command.message)
     return CommandResult()
 
 

@@ -93,6 +93,10 @@ class Session:
         """Author and message for the commit of the open write transaction."""
         raise NoHistoryError("this database keeps no history, so commits carry no message")
 
+    def content_mark(self) -> tuple[int, ...]:
+        """Differs from an earlier one of the same transaction when that has changed something."""
+        raise NoHistoryError("this database keeps no history, so commits carry no message")
+
     def close(self) -> None:
         """Close the kernel connection and let go of everything shared."""
         self.kernel.close(True)
@@ -125,6 +129,8 @@ class _HistorySession(Session):
     ) -> Iterator[CommitRecord]:
         branch_id = self.database.refs().branch(branch).id if branch else self.branch_id
         history = self.database.sealed(branch_id)
+        if self.as_of is not None and branch_id == self.branch_id:
+            last = self.as_of if last is None else min(last, self.as_of)
         return walk_log(history, first=first, last=last)
 
     @property
@@ -195,7 +201,6 @@ class HeadSession(_HistorySession):
         except BaseException:
             database.release_head(branch_id)
             raise
-        self._described: tuple[str | None, str | None] = (None, None)
         self._bind_hot_calls()
         super().__init__(database, branch_id, self._connection.kernel, options)
 
@@ -256,9 +261,13 @@ class HeadSession(_HistorySession):
     def set_commit_metadata(self, author: str | None, message: str | None) -> None:
         self._connection.write_metadata(author, message)
 
-    def plan_metadata(self, *, author: str | None = None, message: str | None = None) -> None:
-        """SET COMMIT AUTHOR and MESSAGE: into the open write transaction, which it opens.
+    def content_mark(self) -> tuple[int, ...]:
+        return self._connection.content_mark()
 
+    def describe_commit(self, **changes: str | None) -> None:
+        """SET COMMIT AUTHOR and MESSAGE: into the open transaction, which writes from now on.
+
+        Shape: `changes` are `author`, `message` or both; None takes back what was said before.
         Errors: ProgrammingError outside a transaction, where no commit is there to describe.
         """
         if not self.kernel.in_transaction:
@@ -267,9 +276,10 @@ class HeadSession(_HistorySession):
                 code="TXN_NO_ACTIVE",
                 hint="BEGIN IMMEDIATE first, or use con.transaction(author=..., message=...)",
             )
-        known_author, known_message = self._described
-        self._described = (author or known_author, message or known_message)
-        self._connection.write_metadata(*self._described)
+        author, message = self._connection.planned_metadata()
+        self._connection.write_metadata(
+            changes.get("author", author), changes.get("message", message)
+        )
 
     def use_branch(self, name: str) -> None:
         if self.kernel.in_transaction:
@@ -330,6 +340,13 @@ class PastSession(_HistorySession):
         raise WaitTimeoutError(f"this connection reads LSN {self.lsn} for ever", hint="")
 
     def set_commit_metadata(self, author: str | None, message: str | None) -> None:
+        raise ReadOnlyMomentError("the past cannot be written")
+
+    def content_mark(self) -> tuple[int, ...]:
+        return ()  # nothing ever changes here
+
+    def describe_commit(self, **_changes: str | None) -> None:
+        """Refuse SET COMMIT: nothing is ever committed here."""
         raise ReadOnlyMomentError("the past cannot be written")
 
     def close(self) -> None:

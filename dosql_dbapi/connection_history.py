@@ -76,8 +76,8 @@ class ConnectionHistory(ConnectionTransactions):
         """A block that commits when it ends well and rolls back when it raises.
 
         Inside of another such block, or of a transaction that was begun before, it is a savepoint.
-        `author` and `message` are kept with the commit and shown by `dosql log`; `read_only`
-        refuses writes inside the block.
+        `author` and `message` are kept with the commit and shown by `dosql log`, unless the block
+        changed nothing; `read_only` refuses writes inside the block.
         Units:  `timeout` seconds for the whole block.
         Errors: TransactionTimeoutError when it took longer, rolled back.
         """
@@ -93,13 +93,15 @@ class ConnectionHistory(ConnectionTransactions):
             mode = "deferred" if read_only else mode
             self._begin(f"BEGIN {mode.upper()}", mode)
         deadline = _Deadline(self._kernel, timeout)
+        is_described = author is not None or message is not None
         self._is_in_block = True
         try:
-            if author is not None or message is not None:
-                self._session.set_commit_metadata(author, message)
+            before = self._session.content_mark() if is_described else ()
             with deadline, self._writes_refused(read_only):
                 yield self
             deadline.check()
+            if is_described and self._session.content_mark() != before:
+                self._session.set_commit_metadata(author, message)
             self.commit()
         except BaseException as error:
             with suppress(Error):

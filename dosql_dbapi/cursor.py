@@ -240,7 +240,7 @@ class Cursor(KernelCursor):
         described = getattr(self, "_described", None)
         if type(described) is str:
             described = execution.described(self)
-        return None if described is None else described.description
+        return None if described is None else described.description or None
 
     @property
     def rowcount(self) -> int:

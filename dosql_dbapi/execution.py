@@ -124,9 +124,10 @@ def _run_write(
 
 
 def _hold_answer(cursor: Cursor, connection: Connection, answer: Any) -> None:
-    if answer.columns:
-        columns = tuple([(name, None) for name in answer.columns])
-        cursor._described = Held(columns, connection._detect_types, answer.rows)
+    # Also when there is none: USE BRANCH closes the kernel below this cursor, which can then fetch
+    # nothing any more, not even no rows.
+    columns = tuple([(name, None) for name in answer.columns])
+    cursor._described = Held(columns, connection._detect_types, answer.rows)
 
 
 def _adapted(parameters: Any) -> Any:

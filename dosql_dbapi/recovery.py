@@ -20,6 +20,7 @@ from dosql_core.errors import (
     MissingParameterError,
     OperationalError,
     ProgrammingError,
+    ReadOnlyMomentError,
     UnsupportedParameterError,
 )
 from dosql_core.kernel.error_translation import (
@@ -124,7 +125,10 @@ def raise_translated(cursor: Cursor, parameters: Any, error: Exception) -> NoRet
     if isinstance(error, KernelTooBigError) and connection._is_text_too_long(error):
         raise translate_text_too_long(error) from error
     if isinstance(error, KernelError):
-        raise translate(error) from error
+        translated = translate(error)
+        if isinstance(translated, ReadOnlyMomentError):
+            _tell_why_read_only(translated, connection)
+        raise translated from error
     failure = callback_failure(connection._callbacks, error)
     if failure is not None:
         raise failure from error
@@ -137,6 +141,15 @@ def raise_translated(cursor: Cursor, parameters: Any, error: Exception) -> NoRet
     if isinstance(error, TypeError) and str(error).startswith("Bad binding argument"):
         raise UnsupportedParameterError(str(error)) from None
     raise error
+
+
+def _tell_why_read_only(error: ReadOnlyMomentError, connection: Connection) -> None:
+    as_of = connection._session.as_of
+    if as_of is not None:
+        error.args = (f"the past cannot be written, and this connection reads LSN {as_of}",)
+        error.hint = f"CREATE BRANCH ... AS OF LSN {as_of} makes a place to go on from there"
+    elif connection._session.gate_needed and not connection._session.read_only:
+        error.hint = "SET TRANSACTION READ WRITE, or PRAGMA query_only = OFF, allows writes again"
 
 
 def translate_text_too_long(error: Exception) -> Error:
@@ -196,14 +209,10 @@ def execute_elsewhere(cursor: Cursor, connection: Connection, sql: str, paramete
     other._shape = None
     other.execute(sql, parameters)
     described = other.description
-    cursor._described = (
-        None
-        if described is None
-        else Held(
-            tuple([(column[0], None) for column in described]),
-            connection._detect_types,
-            other.fetchall(),
-        )
+    cursor._described = Held(
+        tuple([(column[0], None) for column in described or ()]),
+        connection._detect_types,
+        other.fetchall(),
     )
     cursor._rowcount = other.rowcount
     if other.lastrowid is not None:

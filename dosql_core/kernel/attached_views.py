@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import apsw
 
+from dosql_core.errors import NotSupportedError
 from dosql_core.identifiers import BranchId, Lsn
 from dosql_core.kernel.connection import run
 from dosql_core.kernel.past_vfs import past_vfs, view_uri
@@ -42,6 +43,8 @@ class AttachedViews:
         name = past_vfs().register(self._open_view(branch_id, lsn))
         try:
             run(self._connection, f'ATTACH DATABASE ? AS "{schema}"', (view_uri(name),))
+        except apsw.CorruptError as error:
+            raise _refusal(error, lsn) from error
         finally:
             past_vfs().forget(name)
         self._attached[key] = schema
@@ -56,3 +59,17 @@ class AttachedViews:
                 self._attached.move_to_end(key)
                 return
             del self._attached[key]
+
+
+def _refusal(error: apsw.CorruptError, lsn: Lsn) -> Exception:
+    """What to say when SQLite cannot attach a past: one of its views or triggers spells out main.
+
+    Such a definition is valid in the database itself, and wrong under any other schema name.
+    """
+    said = str(error)
+    if "cannot reference objects in database" not in said:
+        return error
+    return NotSupportedError(
+        f"the database as of LSN {lsn} cannot be read beside the present one: {said}",
+        hint=f"connect with as_of={lsn} to read it, or define that view without naming a schema",
+    )

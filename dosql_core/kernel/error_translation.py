@@ -6,6 +6,7 @@ what they expect.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import apsw
@@ -156,6 +157,10 @@ _CONSTRAINT_HINTS = {
 }
 
 
+# A table of an attached past, as SQLite names it in an error: see AttachedViews.
+_ATTACHED_PAST = re.compile(r"_dosql_[^.\s]+_(\d+)\.(\S+)")
+
+
 def result_code_name(code: int) -> str:
     """SQLite's name of a result code, the extended one where it has one."""
     name = apsw.mapping_extended_result_codes.get(code) or apsw.mapping_result_codes.get(
@@ -174,7 +179,7 @@ def translate(error: apsw.Error) -> Error | MemoryError:
     raised = type(error)
     if raised is apsw.NoMemError:
         return MemoryError(str(error))
-    message = str(error)
+    message = _ATTACHED_PAST.sub(r"\2 (as of LSN \1)", str(error))
     code = getattr(error, "extendedresult", None)
     ours = _with_code_of_its_own(raised, message, code)
     if code is not None:
@@ -186,7 +191,10 @@ def translate(error: apsw.Error) -> Error | MemoryError:
 def _with_code_of_its_own(raised: type[apsw.Error], message: str, code: int | None) -> Error:
     pep_249_class = PEP_249_CLASS.get(raised, DatabaseError)
     if raised is apsw.BusyError and code == apsw.SQLITE_BUSY_SNAPSHOT:
-        return SerializationFailure(message)
+        return SerializationFailure(
+            "this transaction began by reading, another connection has committed since, and what "
+            "was read is out of date: it cannot write any more"
+        )
     if raised is apsw.SQLError:
         for is_said, our_code, hint in _ERROR_TEXTS:
             if is_said(message):

@@ -17,6 +17,7 @@ from dosql_core.kernel.connection import (
     OPEN_URI,
     KernelConnection,
     keep_off_the_wal,
+    pragma_value,
     run,
 )
 from dosql_core.kernel.head import Head
@@ -59,6 +60,7 @@ class HeadConnection:
             run(self.kernel, "PRAGMA query_only = ON")
         self.kernel.set_busy_handler(self._wait_for_the_lock)
         self.kernel.set_commit_hook(self._commit_hook())
+        self.kernel.set_rollback_hook(self._forget_metadata)
         self.kernel.set_wal_hook(self._wal_hook())
 
     # -- durability and hooks ----------------------------------------------------------------------
@@ -75,10 +77,10 @@ class HeadConnection:
         words = times.words
 
         def note_time() -> bool:
-            at = self._planned_time
-            if at is None:
             if group_commit.failure is not None:
                 group_commit.refuse_commit()
+            at = self._planned_time
+            if at is None:
                 at = Microseconds(max(now_ns() // 1000, words[2] + 1))
             else:
                 self._planned_time = None
@@ -216,10 +218,28 @@ class HeadConnection:
 
     # -- metadata ----------------------------------------------------------------------------------
 
+    def content_mark(self) -> tuple[int, ...]:
+        """Differs from an earlier one of the same transaction when that has changed something."""
+        numbers = (pragma_value(self.kernel, name) for name in ("schema_version", "user_version"))
+        return (self.kernel.total_changes(), *numbers)
+
+    def planned_metadata(self) -> tuple[str | None, str | None]:
+        """Author and message that the open transaction would carry if it were committed now."""
+        if self._planned_time is None:
+            return None, None
+        rows = run(
+            self.kernel,
+            f'SELECT author, message FROM main."{COMMIT_METADATA_TABLE}" WHERE committed_at = ?',
+            (self._planned_time,),
+        )
+        return rows[0] if rows else (None, None)
+
+    def _forget_metadata(self) -> None:
+        """After a rollback, which took the row away: the next commit tells its own time."""
+        self._planned_time = None
+
     def write_metadata(self, author: str | None, message: str | None) -> None:
         """Put author and message into the open write transaction; its commit will carry them."""
-        at = self.head.times.next_time()
-        self._planned_time = at
         table = f'main."{COMMIT_METADATA_TABLE}"'
         run(
             self.kernel,
@@ -230,6 +250,8 @@ class HeadConnection:
         newest = self.head.own_history.newest_lsn
         captured_at = self.head.history.commit(newest).committed_at if newest else 0
         run(self.kernel, f"DELETE FROM {table} WHERE committed_at <= ?", (captured_at,))
+        # the write lock is held by now, so no commit can come between this time and ours
+        at = self._planned_time = self.head.times.next_time()
         run(self.kernel, f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", (at, author, message))
 
     def close(self) -> None:

@@ -55,7 +55,7 @@ class CreateBranch(Command):
 
 @dataclass(frozen=True, slots=True)
 class DropBranch(Command):
-    """DROP BRANCH; `force` also drops what is protected."""
+    """DROP BRANCH; `force` also drops the snapshots on it."""
 
     name: Name
     if_exists: bool = False
