@@ -231,8 +231,8 @@ class Database:
         with self._lock:
             if self._head_users.get(branch_id, 0):
                 raise BranchInUseError(
-                    f"branch {name!r} is open in {self._head_users[branch_id]} places here",
-                    hint="close its connections first",
+                    f"branch {name!r} is open in this process",
+                    hint="close its connections first, or move them with USE BRANCH",
                 )
             with _exclusive(
                 os.path.join(self.branch_directory(branch_id), "in_use.lock"),

@@ -109,7 +109,7 @@ class Branches:
         check_branch_name(name)
         database = self._database
         parent = database.refs().branch(source)
-        if if_not_exists and any(b.name == name for b in database.refs().branches.values()):
+        if if_not_exists and database.refs().find_branch(name) is not None:
             return self.get(name)
         for tries_left in reversed(range(_TRIES)):
             if as_of is None:
@@ -118,6 +118,8 @@ class Branches:
                 resolved = resolve(moment_from(as_of), parent.id, database)
             history = database.known(resolved.branch_id)
             with database.updated_refs() as refs:
+                if if_not_exists and refs.find_branch(name) is not None:
+                    break  # somebody else was faster
                 refs.refuse_taken_name(name)
                 branch = BranchRef(
                     refs.new_branch_id(name),
@@ -171,7 +173,7 @@ class Branches:
         """
         database = self._database
         refs = database.refs()
-        if if_exists and all(branch.name != name for branch in refs.branches.values()):
+        if if_exists and refs.find_branch(name) is None:
             return
         branch = refs.branch(name)
         if branch.parent_id is None:

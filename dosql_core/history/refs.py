@@ -70,14 +70,21 @@ class RefsContent:
     snapshots: dict[str, SnapshotRef] = field(default_factory=dict)
     retention: Retention = field(default_factory=Retention)
 
+    def find_branch(self, name: str) -> BranchRef | None:
+        """The branch of that name in any case of its letters; None when there is none."""
+        for branch in self.branches.values():
+            if branch.name == name or branch.name.casefold() == name.casefold():
+                return branch
+        return None
+
     def branch(self, name: str) -> BranchRef:
-        """The branch of that name.
+        """The branch of that name, in any case of its letters.
 
         Errors: BranchNotFoundError naming those there are.
         """
-        for branch in self.branches.values():
-            if branch.name == name:
-                return branch
+        found = self.find_branch(name)
+        if found is not None:
+            return found
         known = ", ".join(sorted(branch.name for branch in self.branches.values()))
         raise BranchNotFoundError(
             f"there is no branch {name!r}", hint=f"branches of this database: {known}"
@@ -110,9 +117,12 @@ class RefsContent:
 
     def refuse_taken_name(self, name: str) -> None:
         """Errors: BranchExistsError when a branch has the name, in any case of its letters."""
-        for branch in self.branches.values():
-            if branch.name.casefold() == name.casefold():
-                raise BranchExistsError(f"a branch {branch.name!r} exists already")
+        branch = self.find_branch(name)
+        if branch is not None:
+            raise BranchExistsError(
+                f"a branch {branch.name!r} exists already",
+                hint="CREATE BRANCH IF NOT EXISTS leaves it as it is",
+            )
 
     def new_branch_id(self, name: str) -> BranchId:
         """A directory name no branch of this database has had: readable, then a number."""

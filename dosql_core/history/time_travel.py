@@ -16,7 +16,7 @@ from dosql_core.errors import (
     SnapshotNotFoundError,
 )
 from dosql_core.history.moments import Moment, format_time, now
-from dosql_core.history.refs import BranchRef, RefsContent
+from dosql_core.history.refs import RefsContent
 from dosql_core.identifiers import BranchId, Lsn, Microseconds
 from dosql_core.language.moments import MomentKind
 from dosql_core.storage.page_history import PageHistory
@@ -79,7 +79,7 @@ def _resolve_snapshot(name: str, database: SealedHistory) -> ResolvedMoment:
     refs = database.refs()
     at_lsn = _BRANCH_AT_LSN.fullmatch(name)
     if name not in refs.snapshots and at_lsn is not None:
-        branch = _branch_or_none(refs, at_lsn[1])
+        branch = refs.find_branch(at_lsn[1])
         if branch is not None:
             return ResolvedMoment(branch.id, _lsn_on(int(at_lsn[2]), branch.id, database))
     try:
@@ -87,10 +87,6 @@ def _resolve_snapshot(name: str, database: SealedHistory) -> ResolvedMoment:
     except SnapshotNotFoundError as error:
         raise SnapshotNotFoundError(str(error), hint=error.hint) from None
     return ResolvedMoment(snapshot.branch_id, snapshot.lsn)
-
-
-def _branch_or_none(refs: RefsContent, name: str) -> BranchRef | None:
-    return next((branch for branch in refs.branches.values() if branch.name == name), None)
 
 
 def _lsn_on(asked: int, branch_id: BranchId, database: SealedHistory) -> Lsn:
