@@ -1,31 +1,36 @@
-"""How fast the driver is: against the standard library's sqlite3 and against apsw without a driver.
+"""How fast the driver is: against the standard library's sqlite3 and against apsw without a driver;
+and the asynchronous one against aiosqlite and apsw's own.
 
-    python benchmarks/driver_speed.py [--rounds 9] [--json FILE] [case ...]
+Each case runs on files of its own, in WAL mode with synchronous=NORMAL: equal durability, and DoSQL
+keeps history. Contenders take turns in one process in short rounds, so that a slow moment of the machine
+hits all of them. A ratio is the standard library's time divided by ours, the median over rounds
+side by side: by the clock on the wall, and by the processor time of the whole process, in which
+other programs on the machine do not count. Percentiles are of the mean operation of a round.
 
-Each case runs on files of its own (two SQLite libraries must never share one), in WAL mode with
-synchronous=NORMAL: equal durability. The three take turns in one process, a round each, so that a
-slow moment of the machine hits all of them. A ratio is the standard library's median time divided
-by ours; above 1 we are faster. p50, p95 and p99 are over rounds.
+    python benchmarks/driver_speed.py [--quick] [--write]
+    DRIVER_SPEED_CASES=point_read,bulk_insert python benchmarks/driver_speed.py
 """
 
 from __future__ import annotations
 
-import argparse
+import asyncio
 import contextlib
 import gc
-import json
 import os
-import shutil
 import sqlite3
 import statistics
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import apsw
+import apsw.aio
+from measure import Percentiles, Settings, Table, finish, percentiles, ratio, run_alone, settings
 
 import dosql_dbapi
+from dosql_dbapi import aio
 
 ROWS = 10_000
 
@@ -347,80 +352,268 @@ CASES = (
     open_read_close,
 )
 CONTENDERS = (StandardLibrary(), Dosql(), DosqlWithoutHistory(), PlainApsw())
+AIMS = {
+    "point_read": 1.15,
+    "fetchall_1000": 1.4,
+    "bulk_insert": 1.2,
+    "autocommit_insert": 0.9,
+    "insert_and_commit": 0.9,
+}
 
 
-@contextlib.contextmanager
-def directory() -> Iterator[str]:
-    path = tempfile.mkdtemp(prefix="driver-speed-")
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
+# -- taking turns ----------------------------------------------------------------------------------
 
 
-def measure(case: Any, rounds: int) -> dict[str, list[float]]:
-    """Microseconds per operation of every round, by contender."""
-    with directory() as path:
-        runs = {}
-        for contender in CONTENDERS:
-            with contextlib.suppress(NotImplementedError):
-                file = os.path.join(path, contender.name.replace(" ", "-") + ".db")
-                runs[contender.name] = case(contender, file)
-        times: dict[str, list[float]] = {name: [] for name in runs}
-        for number in range(rounds + 1):
-            for name, (run, operations) in runs.items():
-                gc.collect()
-                gc.disable()
-                started = time.perf_counter()
-                run()
-                elapsed = time.perf_counter() - started
-                gc.enable()
-                if number:  # the first round warms caches
-                    times[name].append(elapsed / operations * 1e6)
-        del runs
+@dataclass(slots=True)
+class Spent:
+    """What one contender's rounds took. Units: seconds for one operation."""
+
+    wall: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
+
+    def percentiles(self) -> Percentiles:
+        return percentiles(self.wall)
+
+    def ratios(self, anchor: Spent) -> tuple[float, float]:
+        """How many times as fast as `anchor`, by the wall's clock and by the processor's."""
+        return (
+            statistics.median(a / b for a, b in zip(anchor.wall, self.wall, strict=True)),
+            statistics.median(a / b for a, b in zip(anchor.processor, self.processor, strict=True)),
+        )
+
+    @contextlib.contextmanager
+    def timed(self, operations: int, *, counts: bool) -> Any:
         gc.collect()
-    return times
+        gc.disable()
+        wall, processor = time.perf_counter(), time.process_time()
+        try:
+            yield
+        finally:
+            processor_spent = time.process_time() - processor
+            wall_spent = time.perf_counter() - wall
+            gc.enable()
+        if counts:
+            self.wall.append(wall_spent / operations)
+            self.processor.append(processor_spent / operations)
+
+
+def measure(case: Any, rounds: int, scratch: Path) -> dict[str, Spent]:
+    """The rounds of every contender that can do the case; the first of each warms caches."""
+    runs = {}
+    for contender in CONTENDERS:
+        with contextlib.suppress(NotImplementedError):
+            file = scratch / f"{case.__name__}-{contender.name.replace(' ', '-')}.db"
+            runs[contender.name] = case(contender, str(file))
+    spent = {name: Spent() for name in runs}
+    for number in range(rounds + 1):
+        for name in runs if number % 2 else reversed(runs):
+            run, operations = runs[name]
+            with spent[name].timed(operations, counts=number > 0):
+                run()
+    return spent
+
+
+def wanted(cases: tuple[Any, ...]) -> list[Any]:
+    names = os.environ.get("DRIVER_SPEED_CASES", "")
+    return [case for case in cases if not names or case.__name__ in names.split(",")]
+
+
+def driver_table(how: Settings) -> Table:
+    names = [contender.name for contender in CONTENDERS]
+    table = Table(
+        "One operation, against sqlite3",
+        (
+            "case",
+            "sqlite3 us",
+            "dosql us p50 / p95 / p99",
+            "dosql, wall",
+            "dosql, processor",
+            "without history",
+            "plain apsw",
+        ),
+    )
+    for case in wanted(CASES):
+        spent = measure(case, how.rounds(31), how.scratch)
+        anchor, ours = spent["sqlite3"], spent["dosql"]
+        told = ours.percentiles()
+        wall, processor = ours.ratios(anchor)
+        others = [
+            f"{spent[name].ratios(anchor)[1]:.2f}x" if name in spent else "" for name in names[2:]
+        ]
+        table.add(
+            case.__name__.replace("_", " "),
+            anchor.percentiles().p50,
+            f"{told.p50:.2f} / {told.p95:.2f} / {told.p99:.2f}",
+            ratio(wall, AIMS.get(case.__name__)),
+            ratio(processor, AIMS.get(case.__name__)),
+            *others,
+        )
+        print(table.as_markdown().splitlines()[-1], flush=True)
+    table.notes.append("The last two columns are ratios by processor time.")
+    return table
+
+
+# -- asynchronous ----------------------------------------------------------------------------------
+
+
+async def filled_async(connection: Any) -> None:
+    async def execute(sql: str) -> None:
+        await (await connection.execute(sql)).fetchall()
+
+    await execute("CREATE TABLE item(id INTEGER PRIMARY KEY, name TEXT, price REAL)")
+    await execute("BEGIN")
+    await execute(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 5000) "
+        "INSERT INTO item SELECT i, 'item ' || i, i * 0.25 FROM n"
+    )
+    await execute("COMMIT")
+
+
+async def async_point_read(connection: Any) -> int:
+    for key in range(1, 301):
+        cursor = await connection.execute("SELECT name, price FROM item WHERE id = ?", (key,))
+        await cursor.fetchone()
+        await closed(cursor)
+    return 300
+
+
+async def async_point_reads_at_once(connection: Any) -> int:
+    async def read(key: int) -> None:
+        cursor = await connection.execute("SELECT name, price FROM item WHERE id = ?", (key,))
+        await cursor.fetchone()
+        await closed(cursor)
+
+    await asyncio.gather(*[read(key) for key in range(1, 301)])
+    return 300
+
+
+async def async_fetchall_1000(connection: Any) -> int:
+    for _ in range(10):
+        cursor = await connection.execute("SELECT id, name, price FROM item LIMIT 1000")
+        await cursor.fetchall()
+        await closed(cursor)
+    return 10
+
+
+async def async_iterate_1000(connection: Any) -> int:
+    for _ in range(10):
+        async for _row in await connection.execute("SELECT id, name, price FROM item LIMIT 1000"):
+            pass
+    return 10
+
+
+async def async_insert_in_autocommit(connection: Any) -> int:
+    for _ in range(100):
+        cursor = await connection.execute("INSERT INTO item(name, price) VALUES ('x', 1.5)")
+        await closed(cursor)
+    return 100
+
+
+async def closed(cursor: Any) -> None:
+    if not isinstance(cursor, apsw.Cursor):  # apsw closes its cursors by itself
+        await cursor.close()
+
+
+ASYNC_CASES: tuple[Callable[[Any], Awaitable[int]], ...] = (
+    async_point_read,
+    async_point_reads_at_once,
+    async_fetchall_1000,
+    async_iterate_1000,
+    async_insert_in_autocommit,
+)
+
+
+async def async_contenders(scratch: Path) -> dict[str, Any]:
+    connections: dict[str, Any] = {}
+    with contextlib.suppress(ImportError):
+        import aiosqlite
+
+        connections["aiosqlite"] = await aiosqlite.connect(
+            scratch / "async-aiosqlite.db", isolation_level=None
+        )
+    connections["apsw.aio"] = await apsw.Connection.as_async(str(scratch / "async-apsw.db"))
+    for connection in connections.values():
+        await (await connection.execute("PRAGMA journal_mode=WAL")).fetchall()
+        await (await connection.execute("PRAGMA synchronous=NORMAL")).fetchall()
+    connections["dosql"] = await aio.connect(
+        scratch / "async-dosql.db", isolation_level=None, durability="normal"
+    )
+    for connection in connections.values():
+        await filled_async(connection)
+    return connections
+
+
+async def async_table(how: Settings) -> Table:
+    connections = await async_contenders(how.scratch)
+    names = list(connections)
+    anchor_name = names[0]
+    table = Table(
+        f"One operation of a coroutine, against {anchor_name}",
+        ("case", f"{anchor_name} us", *[f"{name} us p50 / p95 / p99, ratio" for name in names[1:]]),
+    )
+    for case in wanted(ASYNC_CASES):
+        spent = {name: Spent() for name in names}
+        for number in range(how.rounds(31) + 1):
+            for name in names if number % 2 else reversed(names):
+                gc.collect()
+                wall = time.perf_counter()
+                operations = await case(connections[name])
+                elapsed = time.perf_counter() - wall
+                if number:
+                    spent[name].wall.append(elapsed / operations)
+                    spent[name].processor.append(elapsed / operations)
+        cells: list[object] = [
+            case.__name__.removeprefix("async_").replace("_", " "),
+            spent[anchor_name].percentiles().p50,
+        ]
+        for name in names[1:]:
+            told = spent[name].percentiles()
+            times = spent[name].ratios(spent[anchor_name])[0]
+            cells.append(f"{told.p50:.0f} / {told.p95:.0f} / {told.p99:.0f}, {times:.2f}x")
+        table.add(*cells)
+    for name, connection in connections.items():
+        await (connection.aclose() if name == "apsw.aio" else connection.close())
+    table.notes.append("The clock on the wall; each read is execute, fetch and close.")
+    return table
+
+
+# -- memory ----------------------------------------------------------------------------------------
+
+
+def memory_of(name: str, path: str, connection_count: int, row_count: int) -> int:
+    """Runs alone: connections opened, and as many rows fetched as one list."""
+    contender = next(contender for contender in CONTENDERS if contender.name == name)
+    opened = [contender.connect(path) for _ in range(connection_count)]
+    sql = (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT ?) "
+        "SELECT i, 'text ' || i FROM n"
+    )
+    rows = opened[0].execute(sql, (row_count,)).fetchall()
+    return len(rows)
+
+
+def memory_table(how: Settings) -> Table:
+    table = Table(
+        "Peak memory of a process, MB",
+        ("contender", "1 connection", "200 connections", "1 connection, 500,000 rows in a list"),
+    )
+    for contender in CONTENDERS:
+        cells: list[object] = [contender.name]
+        for number, (connections, rows) in enumerate(((1, 1), (200, 1), (1, 500_000))):
+            path = how.scratch / f"memory-{contender.name.replace(' ', '-')}-{number}.db"
+            peak = run_alone(memory_of, contender.name, str(path), connections, rows).peak_bytes
+            cells.append(round(peak / 1e6))
+        table.add(*cells)
+    table.notes.append("Every process imports all contenders, which is most of the first column.")
+    return table
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--json")
-    parser.add_argument("cases", nargs="*")
-    arguments = parser.parse_args()
-    results: dict[str, Any] = {}
-    names = [contender.name for contender in CONTENDERS[1:]]
-    header = "".join(f"{name + ' p50/p95/p99':>34} {'ratio':>6}" for name in names)
-    print(f"{'case (us each)':32}{'sqlite3 p50':>12}{header}")
-    for case in CASES:
-        if arguments.cases and case.__name__ not in arguments.cases:
-            continue
-        times = measure(case, arguments.rounds)
-        base = statistics.median(times["sqlite3"])
-        line = f"{case.__name__:32}{base:12.2f}"
-        results[case.__name__] = {"sqlite3": summary(times["sqlite3"])}
-        for name in names:
-            if name not in times:
-                line += f"{'-':>34} {'-':>6}"
-                continue
-            told = summary(times[name])
-            told["ratio"] = round(base / told["p50"], 3)
-            results[case.__name__][name] = told
-            spread = f"{told['p50']:.2f}/{told['p95']:.2f}/{told['p99']:.2f}"
-            line += f"{spread:>34} {told['ratio']:6.2f}"
-        print(line, flush=True)
-    if arguments.json:
-        with open(arguments.json, "w") as file:
-            json.dump(results, file, indent=2)
-
-
-def summary(times: list[float]) -> dict[str, float]:
-    ordered = sorted(times)
-
-    def percentile(share: float) -> float:
-        return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 3)
-
-    return {"p50": percentile(0.5), "p95": percentile(0.95), "p99": percentile(0.99)}
+    with settings(__doc__) as how:
+        tables = [driver_table(how), asyncio.run(async_table(how))]
+        if "DRIVER_SPEED_CASES" not in os.environ:
+            tables.append(memory_table(how))
+        finish("driver", "Driver", tables, how)
 
 
 if __name__ == "__main__":
