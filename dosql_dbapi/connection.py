@@ -22,7 +22,12 @@ from dosql_core.errors import (
     ProgrammingError,
 )
 from dosql_core.kernel.connection import KernelConnection, KernelCursor
-from dosql_core.kernel.error_translation import KernelError, KernelTraceAbort, translate
+from dosql_core.kernel.error_translation import (
+    KernelBusyErrors,
+    KernelError,
+    KernelTraceAbort,
+    translate,
+)
 from dosql_core.kernel.sqlite_library import NULL_BINDINGS, SQLITE_LIMIT_SQL_LENGTH
 from dosql_core.options import DatabaseOptions, Durability, Retention, SessionOptions
 from dosql_core.session import Session, open_session
@@ -112,6 +117,7 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
         on_progress: Callable[[int, int], None] | None = None,
         read_only: bool = False,
     ) -> None:
+        _close_what_was_left()
         location = locate(database, uri=uri, history=history)
         level = valid_level(isolation_level)
         mode = valid_autocommit(autocommit)
@@ -323,7 +329,12 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
             warnings.warn(
                 f"unclosed database in {self!r}", ResourceWarning, stacklevel=2, source=self
             )
-        self._release()
+        try:
+            self._release()
+        except KernelBusyErrors:
+            # The collector frees a running cursor together with its connection, and has hidden the
+            # cursor from the kernel already: it is gone in a moment, so close again then.
+            _left_to_close.append(self._session)
 
     # -- for the driver itself ---------------------------------------------------------------------
 
@@ -399,6 +410,13 @@ def _valid_durability(durability: str | Durability) -> Durability:
 
 
 _open_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+_left_to_close: list[Session] = []
+
+
+def _close_what_was_left() -> None:
+    """Close the sessions that the garbage collector found with a statement running."""
+    while _left_to_close:
+        _left_to_close.pop().close()
 
 
 @atexit.register
@@ -408,6 +426,8 @@ def _close_what_is_open() -> None:
         if connection._owner != FORKED:
             with suppress(Exception):  # a daemon thread may still use it
                 connection._release()
+    with suppress(Exception):
+        _close_what_was_left()
 
 
 _inherited: list[Session] = []
@@ -418,6 +438,8 @@ def _refuse_in_child() -> None:
     for connection in list(_open_connections):
         connection._owner = FORKED
         _inherited.append(connection._session)
+    _inherited.extend(_left_to_close)
+    _left_to_close.clear()
 
 
 if hasattr(os, "register_at_fork"):

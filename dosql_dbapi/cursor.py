@@ -17,7 +17,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from dosql_core.errors import ProgrammingError
-from dosql_core.kernel.connection import KernelCursor
+from dosql_core.kernel.connection import KernelCursor, survive_late_deallocation
 from dosql_dbapi import execution, recovery
 from dosql_dbapi.parameters import bindable
 from dosql_dbapi.plans import READ, WRITE
@@ -63,6 +63,10 @@ class Cursor(KernelCursor):
     _row: tuple[Any, ...] | None
     _rowcount: int
     _shape: Any
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        survive_late_deallocation(cls)
 
     def __init__(self, connection: Connection, /) -> None:
         if getattr(self, "_is_shaping", False):
@@ -296,11 +300,21 @@ class Cursor(KernelCursor):
         KernelCursor.close(self, True)
 
 
+survive_late_deallocation(Cursor)
+
+
 class FreshCursor(Cursor):
     """What `Connection.cursor()` makes: a Cursor whose `__init__` is the kernel's own, in C."""
 
     __slots__ = ()
     __init__ = KernelCursor.__init__
+
+    def close(self, force: bool = True) -> None:
+        """End the statement, also of a cursor whose deallocation was put off."""
+        if hasattr(self, "_connection"):
+            Cursor.close(self, force)
+        else:
+            KernelCursor.close(self, True)
 
 
 FreshCursor.__name__ = FreshCursor.__qualname__ = "Cursor"

@@ -60,5 +60,12 @@ class FreshSharedCursor(SharedCursor):
     __slots__ = ()
     __init__ = KernelCursor.__init__
 
+    def close(self, force: bool = True) -> None:
+        """End the statement, also of a cursor whose deallocation was put off."""
+        if hasattr(self, "_connection"):
+            SharedCursor.close(self, force)
+        else:
+            KernelCursor.close(self, True)
+
 
 FreshSharedCursor.__name__ = FreshSharedCursor.__qualname__ = "Cursor"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from typing import Any
 
 import apsw
 
 KernelCursor = apsw.Cursor
+KernelError = apsw.Error
 
 OPEN_READ_WRITE = apsw.SQLITE_OPEN_READWRITE
 OPEN_READ_ONLY = apsw.SQLITE_OPEN_READONLY
@@ -17,6 +19,20 @@ OPEN_URI = apsw.SQLITE_OPEN_URI
 
 class KernelConnection(apsw.Connection):
     """A connection of apsw's that remembers nothing of ours; sessions configure it."""
+
+
+_REFERENCES_TO_SPARE = 1 << 28
+
+
+def survive_late_deallocation(cursor_type: type[KernelCursor]) -> None:
+    """See to it that a subclass of KernelCursor outlives all of its cursors.
+
+    Where a cursor is dropped while another thread is inside of its connection, apsw puts the
+    closing off and deallocates the cursor a second time, which takes two references from its class
+    for the one it had. When a class has none left the process crashes, so it gets some to spare.
+    """
+    # The count is the first word of an object.
+    ctypes.c_ssize_t.from_address(id(cursor_type)).value += _REFERENCES_TO_SPARE
 
 
 def run(
