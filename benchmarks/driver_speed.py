@@ -2,10 +2,10 @@
 and the asynchronous one against aiosqlite and apsw's own.
 
 Each case runs on files of its own, in WAL mode with synchronous=NORMAL: equal durability, and DoSQL
-keeps history. Contenders take turns in one process in short rounds, so that a slow moment of the machine
-hits all of them. A ratio is the standard library's time divided by ours, the median over rounds
-side by side: by the clock on the wall, and by the processor time of the whole process, in which
-other programs on the machine do not count. Percentiles are of the mean operation of a round.
+keeps history. Contenders take turns in one process in short rounds, so that a slow moment of the
+machine hits all of them. A ratio is the standard library's time divided by ours, the median over
+rounds side by side: by the clock on the wall, and by the processor time of the whole process, in
+which other programs on the machine do not count. Percentiles are of the mean operation of a round.
 
     python benchmarks/driver_speed.py [--quick] [--write]
     DRIVER_SPEED_CASES=point_read,bulk_insert python benchmarks/driver_speed.py
