@@ -25,7 +25,9 @@ def dump_statements(connection: Connection, name_pattern: str | None) -> Iterato
     yield "BEGIN TRANSACTION;"
     entries = cursor.execute(
         "SELECT name, type, sql FROM sqlite_schema WHERE sql NOT NULL"
-        " AND (? IS NULL OR name LIKE ?) ORDER BY type = 'table' DESC, name",
+        " AND (? IS NULL OR name LIKE ?)"
+        # What is no table may need what was made before it: a trigger its view, say.
+        " ORDER BY type = 'table' DESC, CASE type WHEN 'table' THEN name END, rowid",
         (name_pattern, name_pattern),
     ).fetchall()
     is_schema_writable = False
