@@ -14,6 +14,7 @@ from dosql_core.errors import (
     CannotOpenError,
     CorruptStoreError,
     DatabaseNotFoundError,
+    ForkedConnectionError,
     MissingSegmentError,
 )
 from dosql_core.history import deletion
@@ -23,7 +24,12 @@ from dosql_core.history.log import LoggedCommit, log_of
 from dosql_core.history.moments import AsOf, moment_from
 from dosql_core.history.refs import BranchRef, Refs, RefsContent, directory_of
 from dosql_core.history.restore import rebuild_head, restore_branch
-from dosql_core.history.retention import CompactionTotals, compact_branches, compact_head
+from dosql_core.history.retention import (
+    CompactionTotals,
+    check_policy,
+    compact_branches,
+    compact_head,
+)
 from dosql_core.history.settling import wait_until_settled
 from dosql_core.history.snapshots import Snapshots
 from dosql_core.history.table_restore import restore_table
@@ -48,6 +54,7 @@ _REMOVED_SUFFIX = ".removed"
 
 _registry: dict[str, Database] = {}
 _registry_lock = threading.RLock()
+_open_at_fork: dict[str, Database] = {}  # kept, for closing them would be the parent's business
 
 
 def open_database(
@@ -60,9 +67,16 @@ def open_database(
 
     All openings of one file in a process share one Database; each has to be closed.
     `on_progress(done, total)` is called with pages while a large file is adopted.
+    Errors: ForkedConnectionError for a database that was open when this process was forked.
     """
     real_path = os.path.realpath(os.fspath(path))
     with _registry_lock:
+        if real_path in _open_at_fork:
+            raise ForkedConnectionError(
+                f"{real_path} was open when this process was forked from its parent",
+                hint="close every connection before the fork; SQLite takes the parent's locks for "
+                "its own in a child that opens the same file again",
+            )
         database = _registry.get(real_path)
         if database is None:
             database = Database(real_path, options or DatabaseOptions(), on_progress)
@@ -355,7 +369,11 @@ class Database:
         return self.refs().retention
 
     def set_retention(self, retention: Retention) -> None:
-        """Keep this much of the past from the next compaction on."""
+        """Keep this much of the past from the next compaction on.
+
+        Errors: RetentionPolicyError for a limit below 0.
+        """
+        check_policy(retention)
         with self._refs.update() as refs:
             refs.retention = retention
 
@@ -432,6 +450,18 @@ class Database:
 
     def __exit__(self, *_exception: object) -> None:
         self.close()
+
+
+def _leave_to_parent() -> None:
+    """In a child of fork(): what is open, and the threads that look after it, are the parent's."""
+    global _registry_lock
+    _registry_lock = threading.RLock()
+    _open_at_fork.update(_registry)
+    _registry.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 @contextlib.contextmanager

@@ -412,6 +412,7 @@ class ReadOnlyMomentError(OperationalError):
 
     code = "DB_READ_ONLY"
     category = Category.VALIDATION
+    hint = "SET TRANSACTION READ WRITE allows writes again; or connect without read_only and as_of"
 
 
 class WaitTimeoutError(OperationalError):

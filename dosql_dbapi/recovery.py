@@ -148,8 +148,6 @@ def _tell_why_read_only(error: ReadOnlyMomentError, connection: Connection) -> N
     if as_of is not None:
         error.args = (f"the past cannot be written, and this connection reads LSN {as_of}",)
         error.hint = f"CREATE BRANCH ... AS OF LSN {as_of} makes a place to go on from there"
-    elif connection._session.gate_needed and not connection._session.read_only:
-        error.hint = "SET TRANSACTION READ WRITE, or PRAGMA query_only = OFF, allows writes again"
 
 
 def translate_text_too_long(error: Exception) -> Error:

@@ -17,6 +17,8 @@ from dosql_core.errors import (
     HistoryExpiredError,
     LsnNotAvailableError,
     MomentNotFoundError,
+    RetentionPolicyError,
+    SnapshotExistsError,
     SnapshotNotFoundError,
     TimeTravelSyntaxError,
 )
@@ -170,6 +172,85 @@ def test_retention_drops_what_nothing_pins(con, path):
         con.execute(f"select * from account as of lsn {kept + 3}")
     assert con.execute("select balance from account as of snapshot 'kept'").fetchone() == (10.0,)
     assert con.execute(f"select count(*) from account as of lsn {newest - 4}").fetchone() == (2,)
+
+
+@pytest.mark.parametrize("field", ["age_seconds", "commits_max", "history_bytes_max"])
+def test_a_retention_nobody_can_follow_is_refused(con, path, field):
+    with open_database(path) as database:
+        with pytest.raises(RetentionPolicyError, match=f"{field} is -1"):
+            database.set_retention(Retention(**{field: -1}))
+        assert database.retention == Retention()
+
+
+def test_an_expired_moment_names_the_oldest_there_is(con, path):
+    for _ in range(20):
+        change(con)
+    reader = dosql_dbapi.connect(path, as_of=2)
+    rows = reader.execute("select balance from account")
+    with open_database(path) as database:
+        database.set_retention(Retention(commits_max=5))
+        database.compact()
+    assert rows.fetchall() == [(10.0,), (20.0,)]  # what is open stays open
+    reader.close()
+    oldest = f"the oldest moment available is LSN {con.lsn - 5}"
+    for sql in (
+        "select * from account as of lsn 3",
+        "select * from account as of timestamp '-1 hour'",
+        "create branch old as of lsn 3",
+        "create snapshot old as of lsn 3",
+        "restore to lsn 3",
+        "restore table account to lsn 3",
+    ):
+        with pytest.raises(HistoryExpiredError, match=oldest):
+            con.execute(sql)
+    with pytest.raises(HistoryExpiredError):
+        dosql_dbapi.connect(path, as_of=3)
+    assert con.execute("select min(lsn) from dosql_log").fetchone() == (con.lsn - 5,)
+
+
+def test_a_moment_becomes_a_stock_file_of_its_own(con, path, tmp_path):
+    change(con, "delete from account")
+    with open_database(path) as database:
+        assert database.export(tmp_path / "then.db", 2).lsn == 2
+        with pytest.raises(FileExistsError):
+            database.export(tmp_path / "then.db", 2)
+    plain = dosql_dbapi.connect(tmp_path / "then.db", history=False)
+    assert plain.execute("select count(*) from account").fetchone() == (2,)
+    assert plain.execute("pragma journal_mode").fetchone() == ("delete",)
+    plain.close()
+
+
+def test_snapshots_are_made_listed_and_dropped_by_name(con):
+    con.execute("create snapshot 'v1'")
+    con.execute("create snapshot if not exists 'v1'")
+    change(con)
+    con.execute("create snapshot 'before' as of lsn -1")
+    with pytest.raises(SnapshotExistsError):
+        con.execute("create snapshot 'v1'")
+    shown = [row[:3] for row in con.execute("show snapshots").fetchall()]
+    assert shown == [("v1", "main", 2), ("before", "main", 2)]
+    assert len(con.execute("show snapshots like 'b%'").fetchall()) == 1
+    con.execute("drop snapshot 'v1'")
+    con.execute("drop snapshot if exists 'v1'")
+    with pytest.raises(SnapshotNotFoundError, match="there is no snapshot 'v1'") as told:
+        con.execute("drop snapshot 'v1'")
+    assert "before" in told.value.hint
+
+
+def test_a_dropped_table_comes_back_with_its_index_and_trigger(con):
+    con.execute("create index by_owner on account(owner)")
+    con.execute("create table seen(id)")
+    con.execute(
+        "create trigger note after insert on account begin insert into seen values (new.id); end"
+    )
+    before = con.lsn
+    con.execute("drop table account")
+    assert con.execute(f"restore table account to lsn {before}").fetchone() == (2,)
+    assert con.execute("select count(*) from seen").fetchone() == (0,)  # no trigger fired
+    names = con.execute("select name from sqlite_schema where tbl_name = 'account'").fetchall()
+    assert sorted(names) == [("account",), ("by_owner",), ("note",)]
+    con.execute(f"restore table account as account_then to lsn {before}")
+    assert con.execute("select count(*) from account_then").fetchone() == (2,)
 
 
 def test_an_existing_file_is_adopted_with_its_rows(tmp_path):

@@ -1,0 +1,158 @@
+"""Transactions as SQL begins and describes them: isolation levels, read-only ones, savepoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import dosql_dbapi
+from dosql_core.errors import (
+    NotSupportedError,
+    ProgrammingError,
+    ReadOnlyMomentError,
+    SerializationFailure,
+    TransactionTimeoutError,
+    UncommittedChangesError,
+)
+
+LEVELS = ["READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SNAPSHOT", "SERIALIZABLE"]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "app.db")
+
+
+@pytest.fixture
+def con(path: str) -> Iterator[Any]:
+    connection = dosql_dbapi.connect(path)
+    connection.execute("create table t(x)")
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def other(con: Any, path: str) -> Iterator[Any]:
+    connection = dosql_dbapi.connect(path, timeout=0.05)
+    yield connection
+    connection.close()
+
+
+def count(con: Any) -> int:
+    ((number,),) = con.execute("select count(*) from t").fetchall()
+    return int(number)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_every_level_reads_one_snapshot_and_serializes_writers(
+    con: Any, other: Any, level: str
+) -> None:
+    con.execute(f"set transaction isolation level {level}")
+    con.execute("begin")
+    assert count(con) == 0
+    other.execute("insert into t values (1)")
+    assert count(con) == 0  # nothing uncommitted is seen
+    other.commit()
+    lsn = con.lsn
+    assert count(con) == 0  # and what was read stays
+    with pytest.raises(SerializationFailure) as told:
+        con.execute("insert into t values (2)")
+    assert (told.value.code, told.value.is_retryable) == ("TXN_SERIALIZATION_FAILURE", True)
+    assert told.value.sqlite_errorname == "SQLITE_BUSY_SNAPSHOT"
+    con.rollback()
+    assert count(con) == 1
+    assert other.lsn == lsn + 1
+
+
+def test_an_unknown_level_is_refused_with_those_there_are(con: Any) -> None:
+    with pytest.raises(ProgrammingError, match="SNAPSHOT or SERIALIZABLE"):
+        con.execute("set transaction isolation level chaos")
+
+
+def test_read_only_holds_until_read_write(con: Any, path: str) -> None:
+    con.execute("set transaction isolation level snapshot, read only")
+    for _ in range(2):
+        with pytest.raises(ReadOnlyMomentError) as told:
+            con.execute("insert into t values (1)")
+        assert told.value.code == "DB_READ_ONLY"
+        assert "SET TRANSACTION READ WRITE" in told.value.hint
+        con.rollback()
+    con.execute("set transaction read write")
+    con.execute("insert into t values (1)")
+    con.commit()
+    past = dosql_dbapi.connect(path, as_of=1)
+    past.execute("set transaction read only")
+    with pytest.raises(NotSupportedError):
+        past.execute("set transaction read write")
+    past.close()
+
+
+def test_a_read_only_block_refuses_and_then_allows(con: Any) -> None:
+    with pytest.raises(ReadOnlyMomentError), con.transaction(read_only=True):
+        assert count(con) == 0
+        con.execute("insert into t values (1)")
+    con.execute("insert into t values (1)")
+    con.commit()
+    assert count(con) == 1
+
+
+def test_a_block_inside_a_block_is_a_savepoint(con: Any) -> None:
+    with con.transaction():
+        con.execute("insert into t values (1)")
+        with pytest.raises(ZeroDivisionError), con.transaction():
+            con.execute("insert into t values (2)")
+            raise ZeroDivisionError
+        with con.transaction():
+            con.execute("insert into t values (3)")
+    assert con.execute("select x from t").fetchall() == [(1,), (3,)]
+    assert con.lsn == 2
+
+
+@pytest.mark.parametrize("end", ["commit", "release a", "end"])
+def test_savepoints_nest_and_make_one_commit(con: Any, end: str) -> None:
+    con.isolation_level = None
+    con.execute("begin immediate" if end != "release a" else "savepoint a")
+    con.execute("insert into t values (1)")
+    con.execute("savepoint b")
+    con.execute("insert into t values (2)")
+    con.execute("savepoint b")
+    con.execute("insert into t values (3)")
+    con.execute("rollback to b")
+    con.execute("release b")
+    con.execute("rollback to savepoint b")
+    con.execute(end)
+    assert not con.in_transaction
+    assert con.execute("select x from t").fetchall() == [(1,)]
+    assert con.lsn == 2
+
+
+def test_a_transaction_over_its_time_is_rolled_back(con: Any) -> None:
+    endless = "with recursive c(x) as (select 1 union all select x + 1 from c) select sum(x) from c"
+    with pytest.raises(TransactionTimeoutError) as told, con.transaction(timeout=0.05):
+        con.execute("insert into t values (1)")
+        con.execute(endless).fetchall()
+    assert (told.value.code, told.value.is_retryable) == ("TXN_TIMEOUT", True)
+    assert (con.in_transaction, count(con), con.lsn) == (False, 0, 1)
+
+
+def test_nothing_committed_takes_no_lsn(con: Any) -> None:
+    con.execute("begin immediate")
+    con.commit()
+    con.execute("begin immediate")
+    con.execute("insert into t values (1)")
+    con.rollback()
+    con.execute("delete from t where x = 1")
+    con.commit()
+    assert con.lsn == 1
+
+
+@pytest.mark.parametrize("sql", ["restore to lsn 1", "restore table t to lsn 1", "compact history"])
+def test_what_needs_the_whole_branch_is_refused_inside_a_transaction(con: Any, sql: str) -> None:
+    con.execute("begin immediate")
+    with pytest.raises(UncommittedChangesError, match="cannot run inside a transaction") as told:
+        con.execute(sql)
+    assert told.value.code == "UNCOMMITTED_CHANGES"
+    con.rollback()
+    con.execute(sql)
