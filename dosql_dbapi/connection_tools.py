@@ -142,6 +142,8 @@ class ConnectionTools(ConnectionTransactions):
     ) -> Blob:
         """Open one stored value for incremental reading and writing."""
         self._check_usable()
+        if self._is_next_read_noted:
+            self._note_read()
         try:
             kernel_blob = self._kernel.blob_open(name, table, column, row, not readonly)
         except KernelError as error:

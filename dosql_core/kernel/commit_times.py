@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import mmap
 import os
+import struct
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from dosql_core.errors import CorruptStoreError
@@ -23,6 +25,10 @@ CAPACITY = 1 << 17
 _HEADER_WORDS = 8
 _WORD_MAGIC, _WORD_NEXT, _WORD_LAST_TIME = 0, 1, 2
 _MASK = CAPACITY - 1
+_HEADER_END = struct.Struct("<QQ")  # how many entries were ever written, the last time
+_HEADER_END_AT = _WORD_NEXT * 8
+_ENTRY = struct.Struct("<IIQ")  # the two halves of a key (see `time_key`), the time
+_ENTRIES_AT = _HEADER_WORDS * 8
 RING_BYTES = (_HEADER_WORDS + 2 * CAPACITY) * 8
 _PAGE_BYTES = 4096
 _ENTRIES_OF_A_PAGE = _PAGE_BYTES // 16
@@ -49,7 +55,6 @@ class CommitTimes:
         except BaseException:
             os.close(self._descriptor)
             raise
-        self._roomy = range(0)
         self.words = memoryview(self._map).cast("Q")
         if self.words[_WORD_MAGIC] == 0:
             self.words[_WORD_MAGIC] = MAGIC
@@ -69,30 +74,51 @@ class CommitTimes:
 
     def record(self, index: WalIndex, at: Microseconds) -> None:
         """Note that a commit beginning after the present end of the WAL happens at `at`."""
-        words = self.words
-        position = words[_WORD_NEXT]
-        place = position & _MASK
-        slot = _HEADER_WORDS + (place << 1)
-        words[_WORD_LAST_TIME] = at
-        if place not in self._roomy and not self._allocate(place):
-            return  # the time will be estimated
-        words[slot] = (index.words[SALT_1_WORD] << 32) | index.words[MX_FRAME_WORD]
-        words[slot + 1] = at
-        words[_WORD_NEXT] = position + 1
+        self.recorder(index)(at)
 
-    def _allocate(self, place: int) -> bool:
-        """Have the file system give room for an entry and its neighbours; False when it has none.
+    def recorder(self, index: WalIndex) -> Callable[[Microseconds | None], None]:
+        """A function that notes a commit at a time planned before, or now when that is None.
 
-        To write into a hole of a file on a full disk would end the process.
+        It runs in every commit, so all it needs is at hand.
+        """
+        now_ns, ring, wal = time.time_ns, self._map, index.words
+        read_header, write_header = _HEADER_END.unpack_from, _HEADER_END.pack_into
+        write_entry = _ENTRY.pack_into
+        roomy_from, roomy_to = 0, 0
+
+        def note(planned: Microseconds | None) -> None:
+            nonlocal roomy_from, roomy_to
+            position, last = read_header(ring, _HEADER_END_AT)
+            if planned is not None:
+                at: int = planned
+            else:
+                at = now_ns() // 1000
+                if at <= last:
+                    at = last + 1
+            place = position & _MASK
+            if not roomy_from <= place < roomy_to:
+                roomy_from, roomy_to = self._allocate(place)
+            if roomy_to:  # else the time will be estimated
+                entry_at = _ENTRIES_AT + (place << 4)
+                write_entry(ring, entry_at, wal[MX_FRAME_WORD], wal[SALT_1_WORD], at)
+                position += 1
+            write_header(ring, _HEADER_END_AT, position, at)
+
+        return note
+
+    def _allocate(self, place: int) -> tuple[int, int]:
+        """Have the file system give room for an entry and its neighbours: from where to where.
+
+        Nowhere, (0, 0), when it has none: to write into a hole of a file on a full disk would end
+        the process.
         """
         page = (_HEADER_WORDS + 2 * place) * 8 // _PAGE_BYTES
         try:
             os.posix_fallocate(self._descriptor, page * _PAGE_BYTES, _PAGE_BYTES)
         except OSError:
-            return False
+            return 0, 0
         begins = page * _ENTRIES_OF_A_PAGE - _HEADER_WORDS // 2
-        self._roomy = range(max(begins, 0), min(begins + _ENTRIES_OF_A_PAGE, CAPACITY))
-        return True
+        return max(begins, 0), min(begins + _ENTRIES_OF_A_PAGE, CAPACITY)
 
     def since(self, position: int) -> dict[int, NotedTime]:
         """Times noted since `position`, by key (see `time_key`); overwritten ones are missing."""

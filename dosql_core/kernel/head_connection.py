@@ -42,7 +42,9 @@ class HeadConnection:
         self.head = head
         self.timeout_seconds = options.timeout_seconds
         self._is_in_gate = False
-        self._own_commit: tuple[int, int, int] | None = None
+        # Waits for this writer's turn. Errors: DatabaseLockedError when it does not come in time.
+        self.enter_write, self._leave_gate = self._turns()
+        self._own_commit: tuple[int, int] | None = None
         self._snapshot: WalState | Lsn | None = None
         self._planned_time: Microseconds | None = None
         self._busy_since = 0.0
@@ -68,43 +70,36 @@ class HeadConnection:
     def set_durability(self, durability: Durability) -> None:
         """What a commit has survived when it returns, from the next one on."""
         self.durability = durability
+        self._is_syncing = durability is Durability.FULL
         run(self.kernel, f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
 
     def _commit_hook(self) -> Callable[[], bool]:
         """Note the time of a commit while the write lock is held; runs at every commit."""
-        times, index, group_commit = self.head.times, self.head.index, self.head.group_commit
-        record, now_ns = times.record, time.time_ns
-        words = times.words
+        group_commit, note = self.head.group_commit, self.head.times.recorder(self.head.index)
 
         def note_time() -> bool:
             if group_commit.failure is not None:
                 group_commit.refuse_commit()
-            at = self._planned_time
-            if at is None:
-                at = Microseconds(max(now_ns() // 1000, words[2] + 1))
-            else:
-                self._planned_time = None
-            record(index, at)
+            note(self._planned_time)
+            self._planned_time = None
             return False
 
         return note_time
 
     def _wal_hook(self) -> Callable[[apsw.Connection, str, int], int]:
         """After a commit, its lock released: let the next writer in, then wait for the disk."""
-        head = self.head
-        words = head.index.words
-        sync = head.group_commit.wait
+        head, words, sync = self.head, self.head.index.words, self.head.group_commit.wait
+        leave = self._leave_gate
 
         def after_commit(_connection: apsw.Connection, schema: str, frames: int) -> int:
             if schema != "main":
                 return 0
-            self._own_commit = (frames, words[SALT_1_WORD], self._pages_read())
+            self._own_commit = frames, words[SALT_1_WORD]
             if self._is_in_gate:
-                self._is_in_gate = False
-                head.gate.leave()
+                leave()
             if frames >= head.next_cycle_frames:
                 head.note_frames(frames)
-            if self.durability is Durability.FULL:
+            if self._is_syncing:
                 sync()
             return 0
 
@@ -112,20 +107,34 @@ class HeadConnection:
 
     # -- taking turns ------------------------------------------------------------------------------
 
-    def enter_write(self) -> None:
-        """Wait for this writer's turn in the process.
+    def _turns(self) -> tuple[Callable[[], None], Callable[[], None]]:
+        """`enter_write` and `_leave_gate`, as fast as they can be while nobody else waits."""
+        gate, turnstile = self.head.gate, self.head.gate.turnstile
+        take, give_back, waiters = gate.take, gate.give_back, gate.waiters
+        contended_until = turnstile.contended_until
 
-        Errors: DatabaseLockedError when it does not come within the timeout.
-        """
-        if not self._is_in_gate:
-            self.head.gate.enter(self.timeout_seconds)
+        def enter_write() -> None:
+            if self._is_in_gate:
+                return
+            if waiters or contended_until[0] or not take(False):
+                gate.enter(self.timeout_seconds)
             self._is_in_gate = True
+
+        def leave_gate() -> None:
+            self._is_in_gate = False
+            if waiters or turnstile.is_held:
+                gate.leave()
+            else:
+                give_back()
+                if waiters:
+                    gate.look_again()
+
+        return enter_write, leave_gate
 
     def leave_write(self) -> None:
         """Give the turn up, once no transaction is open any more."""
         if self._is_in_gate and self.kernel.get_autocommit():
-            self._is_in_gate = False
-            self.head.gate.leave()
+            self._leave_gate()
 
     def _wait_for_the_lock(self, tries: int) -> bool:
         """SQLite's busy handler: queue behind the other processes, up to the timeout."""
@@ -201,20 +210,13 @@ class HeadConnection:
         self._snapshot = None
         if self._own_commit is not None:
             # told once: whoever asks again, or has read since, wants to know the present
-            (frames, salt, pages_read), self._own_commit = self._own_commit, None
+            (frames, salt), self._own_commit = self._own_commit, None
             state_now = head.index.state()
-            is_untouched = pages_read == self._pages_read()
-            is_same_wal = head.index.words[SALT_1_WORD] == salt and frames <= state_now.frames
-            if is_untouched and is_same_wal:
+            if head.index.words[SALT_1_WORD] == salt and frames <= state_now.frames:
                 return head.lsn_of(
                     WalState(frames, state_now.pages, state_now.checksum, state_now.salts)
                 )
         return head.newest_lsn()
-
-    def _pages_read(self) -> int:
-        """How many pages this connection has fetched; every statement that reads fetches some."""
-        hits: int = self.kernel.status(apsw.SQLITE_DBSTATUS_CACHE_HIT)[0]
-        return hits
 
     # -- metadata ----------------------------------------------------------------------------------
 
@@ -260,5 +262,4 @@ class HeadConnection:
             self.kernel.close(True)
         finally:
             if self._is_in_gate:
-                self._is_in_gate = False
-                self.head.gate.leave()
+                self._leave_gate()

@@ -32,19 +32,24 @@ class Turnstile:
         with telling_disk_errors():
             os.posix_fallocate(self._main, 0, 8)  # a hole could not be written on a full disk
         self._map = mmap.mmap(self._main, 8)
-        self._contended_until = memoryview(self._map).cast("Q")
-        self._is_held = False
+        self.contended_until = memoryview(self._map).cast("Q")
+        self.is_held = False
         self._since_ns = 0
         self._mutex = threading.Lock()
 
     def is_contended(self) -> bool:
         """Whether some process found the write lock taken a moment ago."""
-        until = self._contended_until[0]
-        return until != 0 and time.monotonic_ns() < until
+        until = self.contended_until[0]
+        if until == 0:
+            return False
+        if time.monotonic_ns() < until:
+            return True
+        self.contended_until[0] = 0  # an announcement lost here is made again at the next try
+        return False
 
     def announce(self) -> None:
         """Tell every process that writers have to take turns for a while."""
-        self._contended_until[0] = time.monotonic_ns() + _CONTENDED_NS
+        self.contended_until[0] = time.monotonic_ns() + _CONTENDED_NS
 
     def enter(self, timeout_seconds: float) -> None:
         """Wait for this process's turn.
@@ -52,7 +57,7 @@ class Turnstile:
         Errors: DatabaseLockedError when it does not come in time.
         """
         with self._mutex:
-            if self._is_held:
+            if self.is_held:
                 return
             deadline = time.monotonic() + timeout_seconds
             _wait_for_flock(self._next, deadline)
@@ -60,23 +65,23 @@ class Turnstile:
                 _wait_for_flock(self._main, deadline)
             finally:
                 fcntl.flock(self._next, fcntl.LOCK_UN)
-            self._is_held = True
+            self.is_held = True
             self._since_ns = time.monotonic_ns()
 
     def leave(self, *, others_wait: bool) -> None:
         """End the turn, unless threads of this process wait and its time is not used up."""
-        if not self._is_held:
+        if not self.is_held:
             return
         if others_wait and time.monotonic_ns() - self._since_ns < _BATCH_NS:
             return
         with self._mutex:
-            if self._is_held:
-                self._is_held = False
+            if self.is_held:
+                self.is_held = False
                 fcntl.flock(self._main, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Give every lock back."""
-        self._contended_until.release()
+        self.contended_until.release()
         self._map.close()
         os.close(self._main)
         os.close(self._next)

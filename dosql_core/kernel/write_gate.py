@@ -13,48 +13,72 @@ class WriteGate:
     """Lets one writer of this process at a time through to SQLite's write lock.
 
     A plain lock lets the thread that just released it take it again; here the turn is handed to
-    whoever waits longest. Between processes the turnstile decides.
+    whoever waits longest. Between processes the turnstile decides. While nobody waits the gate
+    costs no more than a lock does; `take` and `give_back` are the fast halves of it.
     """
 
-    __slots__ = ("_is_taken", "_mutex", "_waiters", "turnstile")
+    __slots__ = ("_mutex", "_turn", "give_back", "take", "turnstile", "waiters")
 
     def __init__(self, turnstile: Turnstile) -> None:
         self._mutex = threading.Lock()
-        self._waiters: deque[threading.Lock] = deque()
-        self._is_taken = False
+        self._turn = threading.Lock()
+        self.waiters: deque[threading.Lock] = deque()
         self.turnstile = turnstile
+        self.take = self._turn.acquire
+        self.give_back = self._turn.release
 
     def enter(self, timeout_seconds: float) -> None:
         """Wait for the turn.
 
         Errors: DatabaseLockedError when it does not come in time.
         """
-        with self._mutex:
-            if not self._is_taken:
-                self._is_taken = True
-                ticket = None
-            else:
-                ticket = threading.Lock()
-                ticket.acquire()
-                self._waiters.append(ticket)
-        if ticket is not None and not ticket.acquire(timeout=max(timeout_seconds, 0.0)):
-            with self._mutex:
-                if ticket in self._waiters:
-                    self._waiters.remove(ticket)
-                    raise DatabaseLockedError("database is locked")
-            # the turn was handed over between the timeout and the mutex: it is ours
+        if self.waiters or not self.take(False):
+            self._wait(timeout_seconds)
         if self.turnstile.is_contended():
-            try:
-                self.turnstile.enter(timeout_seconds)
-            except BaseException:
-                self.leave()
-                raise
+            self.enter_turnstile(timeout_seconds)
+
+    def enter_turnstile(self, timeout_seconds: float) -> None:
+        """Having the turn in this process, wait for this process's turn.
+
+        Errors: DatabaseLockedError when it does not come in time; then the turn is given back.
+        """
+        try:
+            self.turnstile.enter(timeout_seconds)
+        except BaseException:
+            self.leave()
+            raise
+
+    def _wait(self, timeout_seconds: float) -> None:
+        ticket = threading.Lock()
+        ticket.acquire()
+        with self._mutex:
+            self.waiters.append(ticket)
+            self._pass_on_if_free()
+        if ticket.acquire(timeout=max(timeout_seconds, 0.0)):
+            return
+        with self._mutex:
+            if ticket in self.waiters:
+                self.waiters.remove(ticket)
+                raise DatabaseLockedError("database is locked")
+        # the turn was handed over between the timeout and the mutex: it is ours
 
     def leave(self) -> None:
         """Hand the turn to whoever waits longest, or leave the gate open."""
-        self.turnstile.leave(others_wait=bool(self._waiters))
-        with self._mutex:
-            if self._waiters:
-                self._waiters.popleft().release()
-            else:
-                self._is_taken = False
+        self.turnstile.leave(others_wait=bool(self.waiters))
+        if self.waiters:
+            with self._mutex:
+                if self.waiters:
+                    self.waiters.popleft().release()
+                    return
+        self.give_back()
+        self.look_again()
+
+    def look_again(self) -> None:
+        """After `give_back`: somebody may have begun to wait just before it."""
+        if self.waiters:
+            with self._mutex:
+                self._pass_on_if_free()
+
+    def _pass_on_if_free(self) -> None:
+        if self.waiters and self.take(False):
+            self.waiters.popleft().release()

@@ -1,0 +1,81 @@
+"""The queue of the writers of one process."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from dosql_core.errors import DatabaseLockedError
+from dosql_core.kernel.turnstile import Turnstile
+from dosql_core.kernel.write_gate import WriteGate
+
+PATIENCE = 60.0
+
+
+@pytest.fixture
+def gate(tmp_path):
+    turnstile = Turnstile(str(tmp_path))
+    yield WriteGate(turnstile)
+    turnstile.close()
+
+
+def until(condition) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_writers_pass_in_the_order_in_which_they_came(gate):
+    passed: list[int] = []
+
+    def write(number: int) -> None:
+        gate.enter(PATIENCE)
+        passed.append(number)
+        gate.leave()
+
+    gate.enter(PATIENCE)
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for already_waiting, thread in enumerate(threads):
+        thread.start()
+        until(lambda expected=already_waiting + 1: len(gate.waiters) == expected)
+    gate.leave()
+    for thread in threads:
+        thread.join()
+    assert passed == list(range(8))
+
+
+def test_who_waited_in_vain_holds_nobody_up(gate):
+    gate.enter(PATIENCE)
+    with pytest.raises(DatabaseLockedError):
+        gate.enter(0.0)
+    gate.leave()
+    gate.enter(0.0)
+    gate.leave()
+
+
+@pytest.mark.parametrize("is_contended", [False, True])
+def test_no_two_writers_are_inside_at_once(gate, is_contended):
+    inside, met = [0], []
+
+    def write_often() -> None:
+        for number in range(300):
+            if is_contended and number % 7 == 0:
+                gate.turnstile.announce()
+            gate.enter(PATIENCE)
+            inside[0] += 1
+            met.append(inside[0])
+            inside[0] -= 1
+            gate.leave()
+
+    threads = [threading.Thread(target=write_often) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(met) == 1800
+    assert set(met) == {1}
+    gate.enter(0.0)  # nobody kept the turn
+    gate.leave()
