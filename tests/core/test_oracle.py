@@ -341,9 +341,9 @@ class Databases(RuleBasedStateMachine):
 
     @invariant()
     def an_open_reader_knows_its_moment(self) -> None:
-        if getattr(self, "reader", None) is not None:
-            con, lsn, _seen = self.reader
-            assert con.lsn == lsn
+        reader: tuple[Any, int, Dump] | None = getattr(self, "reader", None)
+        if reader is not None:
+            assert reader[0].lsn == reader[1]
 
     @invariant()
     def no_maintenance_failed(self) -> None:
