@@ -21,6 +21,7 @@ from dosql_core.errors import (
     CorruptStoreError,
     DatabaseNotFoundError,
     LostCommitsError,
+    MissingSegmentError,
 )
 from dosql_core.identifiers import EMPTY_LSN, BranchId, Lsn, Microseconds
 from dosql_core.kernel import overlay_vfs
@@ -169,6 +170,9 @@ class Head:
         directory = self.place.history_directory
         if os.path.exists(os.path.join(directory, "manifest.json")):
             own = BranchHistory.open(directory)
+        elif self.place.parent is not None or os.path.exists(self._ring_path):
+            manifest = os.path.join(directory, "manifest.json")
+            raise MissingSegmentError(f"{manifest} is missing: the history of this branch is gone")
         else:
             own = BranchHistory.create(
                 directory,
@@ -185,6 +189,11 @@ class Head:
         self.own_history = own
         self.history = PageHistory(own, self.place.parent)
 
+    @property
+    def _ring_path(self) -> str:
+        """Where commit times are noted; the file is there since history first was."""
+        return os.path.join(self.place.directory, "commit_times.ring")
+
     def _open_shared_parts(self) -> None:
         path, directory = self.place.database_path, self.place.directory
         self.index = WalIndex(path + "-shm")
@@ -192,9 +201,7 @@ class Head:
         not_before = Microseconds(0)
         if self.own_history.newest_lsn:
             not_before = self.history.commit(self.own_history.newest_lsn).committed_at
-        self.times = CommitTimes(
-            os.path.join(directory, "commit_times.ring"), not_before=not_before
-        )
+        self.times = CommitTimes(self._ring_path, not_before=not_before)
         self._undo.callback(self.times.close)
         self.turnstile = Turnstile(directory)
         self._undo.callback(self.turnstile.close)

@@ -12,7 +12,7 @@ import os
 import struct
 import zlib
 
-from dosql_core.errors import CorruptStoreError, FormatVersionError
+from dosql_core.errors import CorruptStoreError, FormatVersionError, MissingSegmentError
 from dosql_core.storage.durable_files import telling_disk_errors
 
 MAGIC = b"DoSQLmap"
@@ -34,7 +34,10 @@ class OverlayMap:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        descriptor = os.open(path, os.O_RDWR)
+        try:
+            descriptor = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            raise MissingSegmentError(f"{path} is missing") from None
         try:
             size = os.fstat(descriptor).st_size
             if size < _HEADER_BYTES or size % _SLICE_BYTES:

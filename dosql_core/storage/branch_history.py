@@ -109,8 +109,8 @@ class BranchHistory:
     def open(cls, directory: str) -> BranchHistory:
         """The history in `directory`; its segments are opened when first needed.
 
-        Errors: FileNotFoundError when there is none; CorruptStoreError, FormatVersionError when its
-                manifest cannot be read.
+        Errors: MissingSegmentError when there is none; CorruptStoreError, FormatVersionError when
+                its manifest cannot be read.
         """
         return cls(directory, _load(directory))
 
@@ -467,5 +467,9 @@ def _load(directory: str) -> _State:
 
 
 def _signature(directory: str) -> _Signature:
-    status = os.stat(os.path.join(directory, MANIFEST_NAME))
+    path = os.path.join(directory, MANIFEST_NAME)
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise MissingSegmentError(f"{path} is missing") from None
     return status.st_ino, status.st_mtime_ns, status.st_size
