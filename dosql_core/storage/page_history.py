@@ -198,6 +198,26 @@ class PageHistory:
         """The pages that differ between two LSNs; see `PageView.changed_pages`."""
         return self.view(from_lsn).changed_pages(self.view(to_lsn))
 
+    def pages_written(self, first: Lsn, last: Lsn) -> dict[Lsn, list[PageNumber]]:
+        """The pages that each commit from `first` to `last` wrote; walks each segment once.
+
+        Errors: as `view`.
+        """
+        written: dict[Lsn, list[PageNumber]] = {Lsn(lsn): [] for lsn in range(first, last + 1)}
+        for history, seen_to, stack in self._lineage(last):
+            for segment in stack.segments:
+                base = segment.header.first_lsn
+                if base <= seen_to and segment.header.last_lsn >= first:
+                    low, high = max(first - base, 0), seen_to - base
+                    for keys, _ in segment.entries():
+                        for key in keys:
+                            if low <= key & LOW_LSN_MASK <= high:
+                                lsn = Lsn(base + (key & LOW_LSN_MASK))
+                                written[lsn].append(PageNumber(key >> LSN_OFFSET_BITS))
+            if first > history.own.fork_lsn:
+                break
+        return written
+
     def commit(self, lsn: Lsn) -> CommitRecord:
         """The record of a commit of this branch or of its past in an ancestor.
 

@@ -16,6 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("dosql_core.options",),
     ("dosql_core.storage",),
     ("dosql_core.kernel",),
+    ("dosql_core.rows",),
     ("dosql_core.language",),
     ("dosql_core.history", "dosql_core.changes"),
     ("dosql_core.database",),

@@ -1,0 +1,25 @@
+"""A connection of its own on one moment, for reading what only SQLite understands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import apsw
+
+from dosql_core.kernel.connection import OPEN_READ_ONLY, OPEN_URI
+from dosql_core.kernel.past_vfs import VFS_NAME, Pages, past_vfs, view_uri
+
+
+@contextmanager
+def past_connection(pages: Pages) -> Iterator[apsw.Connection]:
+    """A read-only connection on the pages, closed in the end."""
+    name = past_vfs().register(pages)
+    try:
+        connection = apsw.Connection(view_uri(name), flags=OPEN_READ_ONLY | OPEN_URI, vfs=VFS_NAME)
+    finally:
+        past_vfs().forget(name)
+    try:
+        yield connection
+    finally:
+        connection.close(True)

@@ -1,0 +1,248 @@
+"""One moment of a database as trees of cells: which pages a table has, and what they hold.
+
+What is taken apart is kept, by page and version, so that whoever walks from commit to commit takes
+apart only what the commit changed.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any, Protocol
+
+from dosql_core.errors import CorruptStoreError
+from dosql_core.identifiers import BranchId, Lsn, SqlValue
+from dosql_core.rows.btree_page import (
+    INDEX_KINDS,
+    INTERIOR_KINDS,
+    INTERIOR_TABLE,
+    LEAF_TABLE,
+    PayloadLimits,
+    cell_offsets,
+    child_keys,
+    children,
+    differing_offsets,
+    index_cells,
+    page_kind,
+    read_varint,
+    table_cells,
+)
+from dosql_core.rows.record import decode_record
+
+SCHEMA_ROOT = 1
+KEPT_PAGES_MAX = 4096
+KEPT_BYTES_MAX = 16 << 20
+_RESERVED_BYTES_AT = 20
+_FREE_LIST_AT = slice(32, 36)
+_SCHEMA_COOKIE_AT = slice(40, 44)
+_AUTO_VACUUM_AT = slice(52, 56)
+_ENCODING_AT = slice(56, 60)
+_ENCODINGS = {0: "utf-8", 1: "utf-8", 2: "utf-16-le", 3: "utf-16-be"}
+
+
+class VersionedPages(Protocol):
+    """The pages of a moment, each with the commit that wrote it."""
+
+    @property
+    def page_size(self) -> int:
+        """Bytes in a page."""
+
+    @property
+    def page_count(self) -> int:
+        """Pages in the database."""
+
+    def read_page(self, page: int) -> bytes:
+        """The content of a page, counted from 1."""
+
+    def version(self, page: int) -> tuple[BranchId, Lsn] | None:
+        """Which commit wrote the page as it is here."""
+
+
+class ParsedPages:
+    """What was taken apart lately, whatever moment it was for."""
+
+    def __init__(self) -> None:
+        self._parsed: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+
+    def get(self, key: tuple[Any, ...]) -> Any:
+        """What is known under the key, or None."""
+        found = self._parsed.get(key)
+        if found is not None:
+            self._parsed.move_to_end(key)
+        return found
+
+    def put(self, key: tuple[Any, ...], parsed: Any) -> Any:
+        """Keep it; the least recently used makes room."""
+        self._parsed[key] = parsed
+        if len(self._parsed) > KEPT_PAGES_MAX:
+            self._parsed.popitem(last=False)
+        return parsed
+
+
+class PageImage:
+    """The b-trees of one moment.
+
+    Errors: every method: CorruptStoreError for pages that make no tree.
+    """
+
+    def __init__(self, pages: VersionedPages, parsed: ParsedPages | None = None) -> None:
+        self.pages = pages
+        self._parsed = parsed or ParsedPages()
+        self.is_empty = pages.page_count == 0
+        header = b"" if self.is_empty else pages.read_page(1)
+        usable = pages.page_size - (header[_RESERVED_BYTES_AT] if header else 0)
+        self._table_limits = PayloadLimits.for_tables(usable)
+        self._index_limits = PayloadLimits.for_indexes(usable)
+        self._usable_bytes = usable
+        self._kinds: dict[int, int] = {}
+        kept = max(KEPT_BYTES_MAX // max(pages.page_size, 1), 16)
+        self.read_page: Callable[[int], bytes] = lru_cache(kept)(pages.read_page)
+        self._header = header
+        self._encoding = _ENCODINGS.get(int.from_bytes(header[_ENCODING_AT], "big"), "utf-8")
+
+    def has(self, page: int) -> bool:
+        """Whether the database has a page of that number."""
+        return 0 < page <= self.pages.page_count
+
+    def kind(self, page: int) -> int:
+        """The kind a page says it is; pages that are no b-tree pages may say anything."""
+        known = self._kinds.get(page)
+        if known is None:
+            known = page_kind(self.read_page(page), page) if self.has(page) else 0
+            self._kinds[page] = known
+        return known
+
+    @property
+    def schema_cookie(self) -> int:
+        """The number that every change of the schema, and VACUUM, makes larger."""
+        return int.from_bytes(self._header[_SCHEMA_COOKIE_AT], "big")
+
+    def may_be_overflow(self, page: int) -> bool:
+        """Whether a page could be an overflow page: its first bytes name another page, or none."""
+        if not self.has(page) or page == 1 or self._is_pointer_map(page):
+            return False
+        following = int.from_bytes(self.read_page(page)[:4], "big")
+        return following == 0 or self.has(following)
+
+    def _is_pointer_map(self, page: int) -> bool:
+        keeps_one = any(self._header[_AUTO_VACUUM_AT])
+        return keeps_one and (page - 2) % (self._usable_bytes // 5 + 1) == 0
+
+    def free_list(self) -> set[int]:
+        """The pages that list free pages."""
+        found: set[int] = set()
+        page = int.from_bytes(self._header[_FREE_LIST_AT], "big")
+        while self.has(page) and page not in found:
+            found.add(page)
+            page = int.from_bytes(self.read_page(page)[:4], "big")
+        return found
+
+    # -- trees -------------------------------------------------------------------------------------
+
+    def tree_pages(self, root: int) -> tuple[set[int], set[int]]:
+        """The interior pages and the leaves of a tree; leaves are not read, but for one."""
+        interior: set[int] = set()
+        level = [root]
+        while self._is_interior(level[0]):
+            interior.update(level)
+            level = [child for page in level for child in self._children(page)]
+            if len(interior) > self.pages.page_count:
+                raise CorruptStoreError(f"the tree of page {root} runs in circles")
+        return interior, set(level)
+
+    def leaf_of(self, root: int, rowid: int) -> int:
+        """The leaf of a table in which a row of that rowid would be."""
+        page = root
+        for _ in range(20):  # no tree is deeper
+            if self.kind(page) != INTERIOR_TABLE:
+                return page
+            below = self._children(page)
+            page = below[bisect_left(self._child_keys(page), rowid)]
+        raise CorruptStoreError(f"the tree of page {root} runs in circles")
+
+    def _is_interior(self, page: int) -> bool:
+        return self.kind(page) in INTERIOR_KINDS
+
+    def _children(self, page: int) -> list[int]:
+        return self._take_apart("children", page, children)  # type: ignore[no-any-return]
+
+    def _child_keys(self, page: int) -> list[int]:
+        return self._take_apart("child keys", page, child_keys)  # type: ignore[no-any-return]
+
+    def _take_apart(self, what: str, page: int, how: Any, *more: Any) -> Any:
+        key = (what, page, self.pages.version(page))
+        found = self._parsed.get(key)
+        if found is not None:
+            return found
+        content = self.read_page(page)
+        try:
+            return self._parsed.put(key, how(content, page, *more))
+        except (IndexError, struct.error) as cause:
+            raise CorruptStoreError(f"page {page} is no page of a tree: {cause}") from cause
+
+    # -- cells -------------------------------------------------------------------------------------
+
+    def rows_of_leaf(self, page: int) -> dict[int, bytes]:
+        """The cells of a leaf of a table, by rowid."""
+        if self.kind(page) != LEAF_TABLE:
+            raise CorruptStoreError(f"page {page} is no leaf of a table")
+        found: dict[int, bytes] = self._take_apart("cells", page, table_cells, self._table_limits)
+        return found
+
+    def rows_differing_from(
+        self, other: PageImage, page: int
+    ) -> tuple[dict[int, bytes], dict[int, bytes]]:
+        """The cells of a leaf that are not the same here and there, by rowid: here, there."""
+        one, two = self.read_page(page), other.read_page(page)
+        try:
+            here, there = differing_offsets(one, two, page)
+            return (
+                table_cells(one, page, self._table_limits, here),
+                table_cells(two, page, self._table_limits, there),
+            )
+        except (IndexError, struct.error) as cause:
+            raise CorruptStoreError(f"page {page} is no leaf of a table: {cause}") from cause
+
+    def first_rowid(self, page: int) -> int | None:
+        """A rowid that the leaf holds, or None for an empty one."""
+        content = self.read_page(page)
+        offsets = cell_offsets(content, page)[:1]
+        return next(iter(table_cells(content, page, self._table_limits, offsets)), None)
+
+    def cells_of_index_page(self, page: int) -> list[bytes]:
+        """The cells of a page of a WITHOUT ROWID table, leaf or not."""
+        if self.kind(page) not in INDEX_KINDS:
+            raise CorruptStoreError(f"page {page} is no page of an index")
+        found: list[bytes] = self._take_apart("keys", page, index_cells, self._index_limits)
+        return found
+
+    def overflow_pages(self, cell: bytes, *, is_table: bool) -> Iterator[int]:
+        """The pages that hold the rest of a cell's payload."""
+        payload_bytes, _ = read_varint(cell, 0)
+        limits = self._table_limits if is_table else self._index_limits
+        rest = payload_bytes - limits.local_bytes(payload_bytes)
+        page = int.from_bytes(cell[-4:], "big")
+        while rest > 0:
+            if not self.has(page):
+                raise CorruptStoreError(f"an overflow chain leads to page {page}")
+            yield page
+            rest -= limits.usable_bytes - 4
+            page = int.from_bytes(self.read_page(page)[:4], "big")
+
+    def record(self, cell: bytes, *, is_table: bool) -> list[SqlValue]:
+        """The values a cell holds, as they are stored."""
+        payload_bytes, behind = read_varint(cell, 0)
+        if is_table:
+            _, behind = read_varint(cell, behind)
+        limits = self._table_limits if is_table else self._index_limits
+        local = limits.local_bytes(payload_bytes)
+        payload = cell[behind : behind + local]
+        if local < payload_bytes:
+            parts = [payload]
+            for page in self.overflow_pages(cell, is_table=is_table):
+                parts.append(self.read_page(page)[4 : limits.usable_bytes])
+            payload = b"".join(parts)[:payload_bytes]
+        return decode_record(payload, self._encoding)

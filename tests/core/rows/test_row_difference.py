@@ -1,0 +1,298 @@
+"""Rows that differ, found from pages, are those that a comparison of whole tables finds."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+
+import dosql_dbapi
+from dosql_core.database import open_database
+from dosql_core.rows.page_image import PageImage, ParsedPages
+from dosql_core.rows.row_difference import RowDifference, RowDifferences
+from dosql_core.rows.table_layout import read_layouts
+
+SCHEMA = (
+    "create table by_number(id integer primary key, n int, t text)",
+    "create table by_text(k text primary key, v real, w blob)",
+    "create table keyless(x, y)",
+    "create table clustered(p int, q text, r, primary key (p, q)) without rowid",
+    "create table any_key(k primary key, v)",
+    "create index by_number_n on by_number(n)",
+)
+TABLES = ("by_number", "by_text", "keyless", "clustered", "any_key")
+WRITES = {
+    "by_number": (
+        "insert or replace into by_number(id, n, t) values (?, ?, ?)",
+        "update by_number set n = ?2, t = ?3 where id = ?1",
+        "update or ignore by_number set id = id + 1 where id = ?1 and ?2 is not ?3",
+        "delete from by_number where id = ?1 or n = ?2 and t = ?3",
+    ),
+    "by_text": (
+        "insert or replace into by_text(k, v, w) values (?, ?, ?)",
+        "update by_text set v = ?2, w = ?3 where k = ?1",
+        "update by_text set w = zeroblob(6000) where k = ?1 and ?2 is not ?3",
+        "update by_text set w = randomblob(6000) where k = ?1 and ?2 is not ?3",
+        "delete from by_text where k = ?1 or v = ?2 and w = ?3",
+    ),
+    "keyless": (
+        "insert into keyless(x, y) values (?2, ?3) returning ?1",
+        "update keyless set y = ?3 where rowid = ?1 or x = ?2",
+        "delete from keyless where rowid = ?1 and ?2 is not ?3",
+    ),
+    "clustered": (
+        "insert or replace into clustered values (?1 % 50, ?1, ?2) returning ?3",
+        "update clustered set r = randomblob(3000) where p = ?1 and ?2 is not ?3",
+        "update or ignore clustered set q = q || 'x' where p = ?1 and ?2 is not ?3",
+        "delete from clustered where p = ?1 and ?2 is not ?3",
+    ),
+    "any_key": (
+        "insert or replace into any_key(k, v) values (?1, ?2) returning ?3",
+        "insert into any_key(k, v) values (null, ?2) returning ?1, ?3",
+        "update any_key set v = randomblob(9000) where k = ?1 and ?2 is not ?3",
+        "delete from any_key where k = ?1 and ?2 is not ?3",
+    ),
+}
+
+
+class Workload:
+    """Random commits to one database, the same for the same seed."""
+
+    def __init__(self, path: Any, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.con = dosql_dbapi.connect(path, isolation_level=None, durability="off")
+        page_size = self.random.choice([512, 1024, 4096])
+        self.con.execute(f"pragma page_size = {page_size}")
+        for sql in SCHEMA:
+            self.con.execute(sql)
+
+    def value(self) -> Any:
+        kind = self.random.randrange(5)
+        if kind == 0:
+            return None
+        if kind == 1:
+            return self.random.randrange(-5, 300)
+        if kind == 2:
+            return self.random.choice([0.5, 3.0, -1e300])
+        if kind == 3:
+            return "é" * self.random.randrange(40)
+        return self.random.randbytes(self.random.choice([3, 100, 900, 5000]))
+
+    def commit_something(self) -> None:
+        luck = self.random.random()
+        if luck < 0.03:
+            self.con.execute("vacuum")
+        elif luck < 0.06:
+            table = self.random.choice(TABLES[:3])
+            name = f"added_{self.random.randrange(10**6)}"
+            default = self.random.choice(["5", "'q'", "null", "2.5"])
+            self.con.execute(f"alter table {table} add column {name} int default {default}")
+        elif luck < 0.09:
+            self.con.execute(f"delete from {self.random.choice(TABLES)}")
+        else:
+            self.con.execute("begin")
+            table = self.random.choice(TABLES)
+            for _ in range(self.random.choice([1, 1, 1, 5, 50, 200])):
+                sql = self.random.choice(WRITES[table])
+                self.con.execute(
+                    sql, (self.random.randrange(200), self.value(), self.value())
+                ).fetchall()
+            self.con.execute("commit")
+
+
+def typed(row: Any) -> Any:
+    """A row in which 1 and 1.0 are two values, as they are to SQLite."""
+    return None if row is None else tuple((type(value).__name__, value) for value in row)
+
+
+def contents(path: Any, lsn: int) -> dict[str, dict[Any, Any]]:
+    """Each table's rows by what identifies them, read with SQL."""
+    with dosql_dbapi.connect(path, as_of=lsn) as con:
+        tables = {}
+        for table in TABLES:
+            if not con.execute("select 1 from sqlite_schema where name = ?", (table,)).fetchall():
+                continue
+            rowid = "null" if table == "clustered" else "rowid"
+            rows = con.execute(f"select {rowid}, * from {table}").fetchall()
+            tables[table] = {identity(table, row[1:], row[0]): row[1:] for row in rows}
+    con.close()
+    return tables
+
+
+def identity(table: str, row: Any, rowid: Any) -> Any:
+    """What `RowDifference` promises to tell rows apart by."""
+    key = {"keyless": (), "clustered": row[:2]}.get(table, row[:1])
+    return (True, key) if key and None not in key else (False, (rowid,))
+
+
+def found_identity(difference: RowDifference) -> Any:
+    row = difference.after or difference.before
+    has_key = identity(difference.table, row, None)[0]
+    return has_key, difference.key
+
+
+def check(path: Any, before_lsn: int, after_lsn: int, parsed: ParsedPages, history: Any) -> None:
+    views = history.view(before_lsn), history.view(after_lsn)
+    layouts = [read_layouts(view) for view in views]
+    images = [PageImage(view, parsed) for view in views]
+    changed = views[0].changed_pages(views[1])
+    found = list(RowDifferences(*images, changed, *layouts).of_tables())
+    before, after = contents(path, before_lsn), contents(path, after_lsn)
+    for table in TABLES:
+        original, new = before.get(table, {}), after.get(table, {})
+        old = original
+        if table in layouts[0] and table in layouts[1]:
+            old = {key: with_defaults(row, layouts[1][table]) for key, row in old.items()}
+        ours = [difference for difference in found if difference.table == table]
+        if table == "keyless":  # VACUUM may renumber its rows, so only what it holds can be said
+            gone = Counter(typed(d.before)[:2] for d in ours if d.before is not None)
+            come = Counter(typed(d.after)[:2] for d in ours if d.after is not None)
+            held = Counter(typed(row)[:2] for row in old.values())
+            holds = Counter(typed(row)[:2] for row in new.values())
+            assert held - gone + come == holds, f"{before_lsn} -> {after_lsn}"
+            continue
+        keys = [found_identity(difference) for difference in ours]
+        assert len(keys) == len(set(keys)), f"{table} {before_lsn} -> {after_lsn}"
+        expected = {
+            key for key in old.keys() | new.keys() if typed(old.get(key)) != typed(new.get(key))
+        }
+        assert set(keys) == expected, f"{table} {before_lsn} -> {after_lsn}"
+        for key, difference in zip(keys, ours, strict=True):
+            assert typed(difference.after) == typed(new.get(key))
+            assert typed(difference.before) == typed(original.get(key))
+
+
+def with_defaults(row: Any, later: Any) -> Any:
+    """A row as it reads in a table with columns added or taken away at its end."""
+    return (*row, *later.defaults[len(row) :])[: len(later.columns)]
+
+
+def run(path: Any, seed: int, commits: int) -> None:
+    workload = Workload(path, seed)
+    for _ in range(commits):
+        workload.commit_something()
+    newest = workload.con.lsn
+    parsed = ParsedPages()
+    with open_database(path) as database:
+        history = database.sealed("main")
+        for lsn in range(1, newest + 1):
+            check(path, lsn - 1, lsn, parsed, history)
+        for _ in range(commits // 2):
+            check(path, *workload.random.choices(range(newest + 1), k=2), parsed, history)
+    workload.con.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_differences_are_those_of_whole_tables(database_path, seed):
+    run(database_path, seed, commits=25)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(100, 160))
+def test_differences_are_those_of_whole_tables_for_long(database_path, seed):
+    run(database_path, seed, commits=80)
+
+
+@pytest.fixture
+def differing(database_path):
+    """The rows a statement makes differ, run on a small database."""
+    con = dosql_dbapi.connect(database_path, isolation_level=None)
+    con.execute("create table t(id integer primary key, a, b blob)")
+    con.execute("insert into t values (1, 'one', zeroblob(9000)), (2, 'two', x'02')")
+    con.execute("create table other(k text primary key)")
+
+    def differing(*statements: Any) -> list[RowDifference]:
+        before = con.lsn
+        for statement in statements:
+            if callable(statement):
+                statement(con)
+            else:
+                con.execute(statement)
+        with open_database(database_path) as database:
+            history = database.sealed("main")
+            views = history.view(before), history.view(con.lsn)
+            return list(
+                RowDifferences(
+                    *map(PageImage, views),
+                    views[0].changed_pages(views[1]),
+                    *map(read_layouts, views),
+                ).of_tables()
+            )
+
+    yield differing
+    con.close()
+
+
+def test_a_blob_written_in_place_is_an_update(differing):
+    def write(con):
+        with con.blobopen("t", "b", 1) as blob:
+            blob.seek(8000)
+            blob.write(b"changed")
+
+    (found,) = differing(write)
+    assert (found.table, found.key) == ("t", (1,))
+    assert found.before[2] == bytes(9000)
+    assert found.after[2][8000:8007] == b"changed"
+
+
+def test_vacuum_changes_no_row(differing):
+    assert differing("insert into other values ('x')") != []
+    assert differing("vacuum") == []
+
+
+def test_a_dropped_table_loses_its_rows_and_a_new_one_gains_them(differing):
+    found = differing("drop table t", "create table u(k primary key)", "insert into u values (7)")
+    assert [(d.table, d.key, d.after is None) for d in found] == [
+        ("t", (1,), True),
+        ("t", (2,), True),
+        ("u", (7,), False),
+    ]
+
+
+def test_a_table_made_again_in_one_commit_is_compared_row_by_row(differing):
+    found = differing(
+        "begin",
+        "drop table t",
+        "create table t(id integer primary key, a, b blob)",
+        "insert into t values (2, 'two', x'02'), (3, 'three', null)",
+        "commit",
+    )
+    assert [(d.key, d.before is None, d.after is None) for d in found] == [
+        ((1,), False, True),
+        ((3,), True, False),
+    ]
+
+
+def test_a_changed_key_is_a_row_gone_and_a_row_come(differing):
+    found = differing("update t set id = 9 where id = 2")
+    assert [(d.key, d.before and d.before[1], d.after and d.after[1]) for d in found] == [
+        ((2,), "two", None),
+        ((9,), None, "two"),
+    ]
+
+
+def test_a_value_that_changes_only_its_type_differs(differing):
+    differing("update t set a = 1 where id = 2")
+    (found,) = differing("update t set a = 1.0 where id = 2")
+    assert (found.before[1], found.after[1]) == (1, 1.0)
+    assert (type(found.before[1]), type(found.after[1])) == (int, float)
+
+
+def test_generated_columns_are_left_out_and_real_ones_are_real(differing):
+    (found,) = differing(
+        "create table g(a real, b int, c as (a + b), d as (b * 2) stored)",
+        "insert into g(a, b) values (3, 4)",
+    )
+    assert found.after == (3.0, 4)
+    assert type(found.after[0]) is float
+
+
+def test_a_column_added_or_dropped_makes_no_row_differ(differing):
+    assert differing("alter table t add column c text default 'new'") == []
+    assert differing("alter table t drop column c") == []
+    (found,) = differing(
+        "alter table t add column d int default 5", "update t set d = 6 where id = 1"
+    )
+    assert (found.key, found.after[-1]) == ((1,), 6)
