@@ -464,18 +464,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_leave_to_parent)
 
 
-def _leave_to_parent() -> None:
-    """In a child of fork(): what is open, and the threads that look after it, are the parent's."""
-    global _registry_lock
-    _registry_lock = threading.RLock()
-    _open_at_fork.update(_registry)
-    _registry.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_to_parent)
-
-
 @contextlib.contextmanager
 def _exclusive(path: str, *, refusal: str | None = None) -> Iterator[None]:
     """Hold a lock file: wait for it, or with `refusal` give up at once."""
