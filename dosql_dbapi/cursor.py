@@ -165,6 +165,9 @@ class Cursor(KernelCursor):
         if size < 0:  # as many as there are, as in sqlite3
             return self.fetchall()
         try:
+            owner = self._connection._owner
+            if owner and owner != get_ident():
+                self._connection._check_usable()
             first = self._row
             if first is None or self._shape is not None or size == 0:
                 return execution.fetch_slowly(self, size)
@@ -179,6 +182,9 @@ class Cursor(KernelCursor):
     def fetchall(self) -> list[Any]:
         """All rows that are left."""
         try:
+            owner = self._connection._owner
+            if owner and owner != get_ident():
+                self._connection._check_usable()
             first = self._row
             if first is None or self._shape is not None:
                 return execution.fetch_slowly(self, None)

@@ -17,11 +17,13 @@ from dosql_core.errors import (
     CursorClosedError,
     DatabaseLockedError,
     Error,
+    ForkedConnectionError,
     MissingParameterError,
     OperationalError,
     ProgrammingError,
     ReadOnlyMomentError,
     UnsupportedParameterError,
+    WrongThreadError,
 )
 from dosql_core.kernel.error_translation import (
     KernelBindingsError,
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
 CLOSED_CONNECTION = "Cannot operate on a closed database."
 CLOSED_CURSOR = "Cannot operate on a closed cursor."
 RECURSIVE_USE = "Recursive use of cursors not allowed."
+
+# The owner's statement goes on, with the row that waits and the turn it holds.
+_NOT_THIS_CALLERS = (WrongThreadError, ForkedConnectionError)
 
 _FIRST_WAIT_SECONDS = 0.0001
 _LONGEST_WAIT_SECONDS = 0.005
@@ -78,6 +83,8 @@ def recover(cursor: Cursor, sql: Any, parameters: Any, error: Exception) -> None
     """Run the statement after all, or raise what went wrong in our words."""
     if isinstance(error, AttributeError) and not hasattr(cursor, "_connection"):
         raise ProgrammingError("Base Cursor.__init__ not called.") from None
+    if isinstance(error, _NOT_THIS_CALLERS):
+        raise error
     connection = cursor._connection
     cursor._row = None
     if isinstance(error, KernelThreadError):
@@ -100,6 +107,8 @@ def recover(cursor: Cursor, sql: Any, parameters: Any, error: Exception) -> None
 
 def fetch_failed(cursor: Cursor, error: Exception) -> NoReturn:
     """Raise what went wrong while stepping; the statement is over."""
+    if isinstance(error, _NOT_THIS_CALLERS):
+        raise error
     cursor._row = None
     if isinstance(error, AttributeError) and not hasattr(cursor, "_connection"):
         raise ProgrammingError("Base Cursor.__init__ not called.") from None
