@@ -6,4 +6,5 @@ pytest_plugins = (
     "fixtures.crash",
     "fixtures.command_line",
     "fixtures.full_disk",
+    "fixtures.django_project",
 )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import os
 import re
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from functools import lru_cache
 from itertools import chain
+from threading import get_ident
 from typing import Any
 
 from django.conf import settings
@@ -22,7 +25,7 @@ from django_dosql.client import DatabaseClient
 from django_dosql.creation import DatabaseCreation
 from django_dosql.features import DatabaseFeatures
 from django_dosql.introspection import DatabaseIntrospection
-from django_dosql.kept_open import keep_open, let_go_of_replaced
+from django_dosql.kept_open import keep_open, let_go_of_all, let_go_of_replaced
 from django_dosql.operations import DatabaseOperations
 from django_dosql.schema import DatabaseSchemaEditor
 from dosql_dbapi.shared_cursor import SharedCursor
@@ -64,6 +67,10 @@ class DatabaseWrapper(sqlite.DatabaseWrapper):
     ops_class = DatabaseOperations
 
     creation: DatabaseCreation
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        _wrappers.add(self)
 
     def get_connection_params(self) -> dict[str, Any]:
         """The keyword arguments of `dosql_dbapi.connect`.
@@ -123,6 +130,36 @@ class DatabaseWrapper(sqlite.DatabaseWrapper):
 
     def create_cursor(self, name: str | None = None) -> CursorWrapper:
         return self.connection.cursor(factory=CursorWrapper)  # type: ignore[no-any-return]
+
+
+_wrappers: weakref.WeakSet[DatabaseWrapper] = weakref.WeakSet()
+
+
+def _close_before_fork() -> None:
+    """Before fork(): close what is idle, so that parent and child each open the file anew.
+
+    A child cannot use a file that was open when it was forked. What a transaction or another thread
+    holds stays open, and the driver tells the child so.
+    """
+    let_go_of_all()
+    for wrapper in list(_wrappers):
+        is_own = wrapper.connection is not None and wrapper._thread_ident == get_ident()
+        if is_own and not wrapper.in_atomic_block:
+            wrapper.close()
+
+
+def _connect_anew() -> None:
+    """After fork(): a database in memory was copied, but the child needs a connection of its own.
+
+    Only the inherited one knows `:memory:`; there the driver says whose it is.
+    """
+    for wrapper in list(_wrappers):
+        if not wrapper.in_atomic_block and wrapper.settings_dict["NAME"] != ":memory:":
+            wrapper.connection = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_close_before_fork, after_in_child=_connect_anew)
 
 
 class CursorWrapper(SharedCursor):

@@ -87,7 +87,6 @@ class DatabaseCreation(sqlite.DatabaseCreation):
         elif method == "fork":
             # fork() copied the memory that holds the database, but a connection belongs to the
             # process that opened it; this process opens one of its own to its copy.
-            self.connection.connection = None
             self.connection.connect()
         elif method == "spawn":
             self._load_clone(_worker_id)

@@ -48,6 +48,12 @@ def let_go(path: str | os.PathLike[str]) -> None:
         kept[1].close()
 
 
+def let_go_of_all() -> None:
+    """Do not hold any file open any more."""
+    for path in list(_kept):
+        let_go(path)
+
+
 def _file(path: str) -> _File:
     try:
         status = os.stat(path)
