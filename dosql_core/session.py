@@ -34,7 +34,7 @@ from dosql_core.kernel.connection import (
 )
 from dosql_core.kernel.head_connection import HeadConnection
 from dosql_core.kernel.log_table import register_log_table
-from dosql_core.kernel.past_vfs import past_vfs, view_uri
+from dosql_core.kernel.past_vfs import CACHE_KIB_OF_A_CONNECTION, past_vfs, view_uri
 from dosql_core.language.classify import Statement
 from dosql_core.language.moments import MomentClause, MomentKind
 from dosql_core.options import Durability, SessionOptions
@@ -324,6 +324,7 @@ class PastSession(_HistorySession):
                 flags=OPEN_READ_ONLY | OPEN_URI,
                 statementcachesize=options.cached_statements,
             )
+            run(kernel, f"PRAGMA cache_size = -{CACHE_KIB_OF_A_CONNECTION}")
             run(kernel, "SELECT 1 FROM sqlite_schema LIMIT 1")
         finally:
             past_vfs().forget(name)

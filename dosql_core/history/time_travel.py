@@ -104,7 +104,7 @@ def _lsn_on(asked: int, branch_id: BranchId, database: SealedHistory) -> Lsn:
 def _readable(history: PageHistory, lsn: Lsn) -> Lsn:
     """The LSN, when its pages are kept. Errors: HistoryExpiredError naming the oldest moment."""
     try:
-        history.view(lsn).close()
+        history.require(lsn)
     except HistoryExpiredError as error:
         raise _with_its_time(error, history) from None
     return lsn

@@ -10,7 +10,7 @@ import apsw
 from dosql_core.errors import NotSupportedError
 from dosql_core.identifiers import BranchId, Lsn
 from dosql_core.kernel.connection import run
-from dosql_core.kernel.past_vfs import past_vfs, view_uri
+from dosql_core.kernel.past_vfs import CACHE_KIB_OF_AN_ATTACHED_VIEW, past_vfs, view_uri
 from dosql_core.storage.page_history import PageView
 
 VIEWS_MAX = 16
@@ -43,6 +43,8 @@ class AttachedViews:
         name = past_vfs().register(self._open_view(branch_id, lsn))
         try:
             run(self._connection, f'ATTACH DATABASE ? AS "{schema}"', (view_uri(name),))
+            kibibytes = CACHE_KIB_OF_AN_ATTACHED_VIEW
+            run(self._connection, f'PRAGMA "{schema}".cache_size = -{kibibytes}')
         except apsw.CorruptError as error:
             raise _refusal(error, lsn) from error
         finally:

@@ -9,6 +9,10 @@ from typing import Protocol
 import apsw
 
 VFS_NAME = "dosql-past"
+# A page of the past costs some 40 us to find and decode, one in SQLite's cache next to nothing;
+# the memory is taken as pages are read.
+CACHE_KIB_OF_A_CONNECTION = 64 * 1024
+CACHE_KIB_OF_AN_ATTACHED_VIEW = 16 * 1024
 _JOURNAL_BYTES = slice(18, 20)
 _ROLLBACK_JOURNAL = b"\x01\x01"
 

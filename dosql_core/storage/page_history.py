@@ -187,6 +187,14 @@ class PageHistory:
             branches.append(_BranchLayer(history.own.branch_id, stack, seen_to, page_limit))
         return PageView(self.own.branch_id, lsn, self.page_size, page_count, branches)
 
+    def require(self, lsn: Lsn) -> None:
+        """Check that the moment is kept, for less than a view costs.
+
+        Errors: as `view`.
+        """
+        for _ in self._lineage(lsn):
+            pass
+
     def page_count(self, lsn: Lsn) -> int:
         """The size of the database in pages as of `lsn`.
 
