@@ -61,7 +61,7 @@ class DoSQLDatabase(SqliteDatabase):
 
     def begin(self, lock_type: str | None = None) -> None:
         """Begin a transaction: IMMEDIATE where writing is possible and nothing else was asked."""
-        kind = lock_type or self._lock_type
+        kind = lock_type or getattr(self, "_lock_type", None)  # Peewee 3 has none
         if kind is None:
             kind = "DEFERRED" if self.connection().read_only else "IMMEDIATE"
         super().begin(kind)

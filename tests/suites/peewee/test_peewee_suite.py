@@ -1,0 +1,80 @@
+"""Peewee's own tests, on its SqliteDatabase and on our DoSQLDatabase.
+
+The archives of Peewee that the package index serves leave its tests out, so they come from a folder
+that DOSQL_PEEWEE_SOURCE names: a checkout, or what a Linux distribution builds its package from. It
+holds peewee.py and tests/, which run together. Versions up to 3.18 are known to run; Peewee 4 is
+what tests/adapters/peewee runs with.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from fixtures.run_options import skip_or_fail
+from suites.compatibility_table import Outcome, python_version, record, summary_line
+from suites.running import Verdicts, count, run_suite, show, undeclared
+
+CHILD = Path(__file__).with_name("child.py")
+SECONDS_MAX = 900.0
+COLLECTED_MIN = 900
+
+# Tests that pass on the stock database and not on ours, by id, with the reason.
+NOT_PASSED: dict[str, str] = {}
+
+pytestmark = [
+    pytest.mark.suite,
+    pytest.mark.leaves_damage("it is up to the suite what becomes of its databases"),
+]
+
+
+@pytest.fixture(scope="module")
+def source(pytestconfig: pytest.Config) -> Path:
+    """The folder that holds peewee.py and its tests."""
+    named = os.environ.get("DOSQL_PEEWEE_SOURCE", "")
+    folder = Path(named).resolve()
+    if not named or not (folder / "tests" / "base.py").exists():
+        skip_or_fail(pytestconfig, "a source of Peewee with its tests (DOSQL_PEEWEE_SOURCE)")
+    return folder
+
+
+def version(source: Path) -> str:
+    found = re.search(r"__version__ = '(.*)'", (source / "peewee.py").read_text("utf-8"))
+    assert found is not None
+    return found[1]
+
+
+def run(source: Path, backend: str, folder: Path) -> Verdicts:
+    verdicts = folder / f"{backend}.json"
+    return run_suite(
+        [CHILD, source, backend, verdicts],
+        verdicts,
+        folder / backend,
+        swapped=False,
+        timeout_seconds=SECONDS_MAX,
+        python_path=[source],
+    )
+
+
+def test_what_passes_on_the_stock_database_passes(
+    source: Path, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    stock = run(source, "stock", tmp_path)
+    ours = run(source, "dosql", tmp_path)
+    outcome = Outcome(
+        part="",
+        under=f"{python_version()}, Peewee {version(source)}",
+        collected=len(ours),
+        passed=count(ours, "passed"),
+        skipped=count(ours, "skipped"),
+        failed=count(ours, "failed"),
+        stock_collected=len(stock),
+        stock_passed=count(stock, "passed"),
+    )
+    record("peewee-suite", [outcome])
+    show(pytestconfig, summary_line("peewee-suite", [outcome]))
+    assert undeclared(ours, stock, NOT_PASSED) == []
+    assert len(ours) >= COLLECTED_MIN
