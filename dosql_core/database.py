@@ -44,6 +44,7 @@ from dosql_core.storage.branch_history import BranchHistory
 from dosql_core.storage.checked_document import read_document, write_document
 from dosql_core.storage.database_export import write_database
 from dosql_core.storage.durable_files import make_directory, sync_directory
+from dosql_core.storage.file_lock import exclusive_lock
 from dosql_core.storage.page_history import PageHistory
 
 Progress = Callable[[int, int], None]
@@ -150,7 +151,7 @@ class Database:
 
     def _read_or_make_identity(self) -> str:
         path = os.path.join(self.directory, _IDENTITY_NAME)
-        with _exclusive(os.path.join(self.directory, "identity.lock")):
+        with exclusive_lock(os.path.join(self.directory, "identity.lock")):
             if not os.path.exists(path):
                 # refs alone are what a crash in the middle of this block left
                 if os.path.exists(os.path.join(self.directory, "branches")):
@@ -248,7 +249,7 @@ class Database:
                     f"branch {name!r} is open in this process",
                     hint="close its connections first, or move them with USE BRANCH",
                 )
-            with _exclusive(
+            with exclusive_lock(
                 os.path.join(self.branch_directory(branch_id), "in_use.lock"),
                 refusal=f"branch {name!r} is open in another process",
             ):
@@ -293,7 +294,7 @@ class Database:
 
     def compaction_stopped(self) -> contextlib.AbstractContextManager[None]:
         """No other process compacts a history within the block."""
-        return _exclusive(os.path.join(self.directory, "compaction.lock"))
+        return exclusive_lock(os.path.join(self.directory, "compaction.lock"))
 
     # -- what users do -----------------------------------------------------------------------------
 
@@ -416,7 +417,7 @@ class Database:
                 for branch in os.listdir(os.path.join(self.directory, "branches")):
                     lock = os.path.join(self.directory, "branches", branch, "in_use.lock")
                     refusal = f"branch {branch!r} is open in another process"
-                    held.enter_context(_exclusive(lock, refusal=refusal))
+                    held.enter_context(exclusive_lock(lock, refusal=refusal))
                 # renamed first: a crash must not leave half a history that looks like a whole one
                 removed = self.directory + _REMOVED_SUFFIX
                 os.rename(self.directory, removed)
@@ -462,22 +463,6 @@ def _leave_to_parent() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_leave_to_parent)
-
-
-@contextlib.contextmanager
-def _exclusive(path: str, *, refusal: str | None = None) -> Iterator[None]:
-    """Hold a lock file: wait for it, or with `refusal` give up at once."""
-    import fcntl
-
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if refusal else 0))
-        except BlockingIOError:
-            raise BranchInUseError(str(refusal), hint="close it there first") from None
-        yield
-    finally:
-        os.close(descriptor)
 
 
 __all__ = ["Database", "open_database", "rebuild_head"]

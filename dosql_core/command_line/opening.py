@@ -81,12 +81,12 @@ def open_existing(path: str, on_progress: OnProgress | None = None) -> Database:
     return open_database(path, DatabaseOptions(create=False), on_progress=on_progress)
 
 
-def rebuild_lost_head(path: str) -> int:
-    """Make the database file again from the history beside it; the LSN it then has.
+def rebuild_lost_head(path: str, branch: str) -> int:
+    """Make the file of a branch's head again from its history; the LSN it then has.
 
     Errors: what `rebuild_head` raises.
     """
-    return rebuild_head(path)
+    return rebuild_head(path, branch)
 
 
 def require_database(path: str) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 
-from dosql_core.errors import CannotOpenError, DatabaseError
+from dosql_core.errors import CannotOpenError
 from dosql_core.history.branching import BranchedDatabase
 from dosql_core.history.moments import AsOf, moment_from
-from dosql_core.history.refs import directory_of
+from dosql_core.history.refs import Refs, RefsContent, directory_of
 from dosql_core.history.time_travel import resolve
-from dosql_core.identifiers import Lsn
+from dosql_core.identifiers import MAIN_BRANCH, MAIN_BRANCH_ID, BranchId, Lsn
 from dosql_core.kernel.keeper import stamp_of
 from dosql_core.kernel.page_restore import write_pages
 from dosql_core.kernel.wal_position import CapturedPosition
 from dosql_core.storage.branch_history import BranchHistory
 from dosql_core.storage.database_export import write_database
+from dosql_core.storage.durable_files import publish_file, remove_quietly
+from dosql_core.storage.file_lock import exclusive_lock
 from dosql_core.storage.page_history import PageHistory
 
 
@@ -48,36 +50,72 @@ def restore_branch(
     return lsn
 
 
-def rebuild_head(path: str) -> Lsn:
-    """Make the database file at `path` again from its history; returns the LSN it has then.
+def rebuild_head(path: str, branch: str = MAIN_BRANCH) -> Lsn:
+    """Make the head of a branch again from its history; returns the LSN it has then.
 
-    The damaged file and its WAL are kept beside it, with `.damaged` added to their names. Nobody
-    may have the database open.
+    For main that is the database file at `path`; the head of a fork becomes a stock file, as
+    hydrated. The damaged files are kept beside it, with `.damaged` added to their names. Commits
+    that only the lost WAL had are gone.
+
+    Errors: BranchInUseError when somebody has the branch open; CannotOpenError when there is no
+            history; CorruptStoreError when that is damaged, too.
     """
-    directory = os.path.join(directory_of(os.path.realpath(path)), "branches", "main")
-    history_directory = os.path.join(directory, "history")
-    if not os.path.isdir(history_directory):
+    path = os.path.realpath(path)
+    directory = directory_of(path)
+    if not os.path.isdir(os.path.join(directory, "branches")):
         raise CannotOpenError(f"there is no history beside {path} to rebuild it from")
-    own = BranchHistory.open(history_directory)
-    history = PageHistory(own, None)
-    view = history.view(own.newest_lsn)
-    rebuilt = path + ".rebuilt"
-    if os.path.exists(rebuilt):
-        os.remove(rebuilt)  # of an attempt that was cut short
+    if branch == MAIN_BRANCH:  # whose refs may be damaged as well
+        branch_id, own_directory = MAIN_BRANCH_ID, os.path.join(directory, "branches", "main")
+        history = PageHistory(BranchHistory.open(os.path.join(own_directory, "history")), None)
+        target, replaced = path, _with_wal(path)
+    else:
+        refs = Refs(directory).content
+        branch_id = refs.branch(branch).id
+        own_directory = os.path.join(directory, "branches", branch_id)
+        history = _history_of(directory, refs, branch_id)
+        target = os.path.join(own_directory, "head.db")
+        overlay = os.path.join(own_directory, "head.cow")
+        replaced = [*_with_wal(target), *_with_wal(overlay)]
+        replaced.append(os.path.join(own_directory, "overlay.map"))
+    in_use = os.path.join(own_directory, "in_use.lock")
+    with exclusive_lock(in_use, refusal=f"branch {branch!r} is open"):
+        _replace_head(history, target, replaced)
+        if branch_id != MAIN_BRANCH_ID:
+            with Refs(directory).update() as refs:
+                refs.replace_branch(branch_id, is_overlay=False)
+    return history.newest_lsn
+
+
+def _with_wal(path: str) -> list[str]:
+    return [path, path + "-wal", path + "-shm"]
+
+
+def _history_of(directory: str, refs: RefsContent, branch_id: BranchId) -> PageHistory:
+    parent_id = refs.branches[branch_id].parent_id
+    parent = None if parent_id is None else _history_of(directory, refs, parent_id)
+    own = BranchHistory.open(os.path.join(directory, "branches", branch_id, "history"))
+    return PageHistory(own, parent)
+
+
+def _replace_head(history: PageHistory, target: str, replaced: list[str]) -> None:
+    """Write the newest moment in the place of `target`; a crash leaves what can be done again."""
+    rebuilt = target + ".rebuilt"
+    remove_quietly(rebuilt)  # of an attempt that was cut short
+    view = history.view(history.newest_lsn)
     try:
         write_database(view, rebuilt)
     finally:
         view.close()
     try:
-        for suffix in ("", "-wal", "-shm"):
-            if os.path.exists(path + suffix):
-                os.replace(path + suffix, f"{path}{suffix}.damaged")
-        os.replace(rebuilt, path)
+        for damaged in replaced:
+            if os.path.exists(damaged):
+                os.replace(damaged, damaged + ".damaged")
+        publish_file(rebuilt, target)
     except OSError as error:
-        raise DatabaseError(f"{path} could not be replaced: {error}") from error
+        raise CannotOpenError(f"{target} could not be replaced: {error}") from error
+    own = history.own
     captured = CapturedPosition.from_json(own.captured)
     position = CapturedPosition(
-        is_complete=True, ring=captured.ring, checkpointed=own.newest_lsn, stamp=stamp_of(path)
+        is_complete=True, ring=captured.ring, checkpointed=own.newest_lsn, stamp=stamp_of(target)
     )
     own.seal([], (), captured=position.to_json(), predecessor=None)
-    return own.newest_lsn

@@ -32,14 +32,15 @@ _SAME_DATABASE_SHARE = 0.05
 class HeadPages:
     """The pages of a head at the snapshot `state`, which a read transaction of ours pins.
 
-    `wal` is a descriptor of the WAL. The file itself is read through SQLite's own VFS: a plain
-    open and close would drop this process's locks on it.
+    `wal` is a descriptor of the WAL. The file itself is read through `vfs`, SQLite's own or that of
+    forks: a plain open and close would drop this process's locks on it.
     """
 
     path: str
     page_size: int
     state: WalState
     wal: int
+    vfs: str = ""
     _frames: dict[PageNumber, int] | None = None
     _file: apsw.VFSFile | None = None
 
@@ -53,7 +54,7 @@ class HeadPages:
     def _open(self) -> apsw.VFSFile:
         if self._file is None:
             flags = [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READONLY, 0]
-            self._file = apsw.VFSFile("", self.path, flags)
+            self._file = apsw.VFSFile(self.vfs, self.path, flags)
         return self._file
 
     def read_page(self, page_number: PageNumber) -> bytes:

@@ -374,7 +374,7 @@ class Head:
     def pages(self, state: WalState) -> HeadPages:
         """The head's pages at a state that a read transaction pins."""
         wal = self.clock.descriptor() if state.frames else -1
-        return HeadPages(self.place.database_path, self.page_size, state, wal)
+        return HeadPages(self.place.database_path, self.page_size, state, wal, self.vfs or "")
 
     # -- reading where we are ----------------------------------------------------------------------
 

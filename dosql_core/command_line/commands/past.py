@@ -45,7 +45,7 @@ def restore(
         bool,
         typer.Option(
             "--rebuild-head",
-            help="Make a lost or damaged database file again from its history.",
+            help="Make the lost or damaged file of a branch again from its history.",
         ),
     ] = False,
     json: JsonOption = False,
@@ -56,7 +56,7 @@ def restore(
     itself can be undone.
     """
     if rebuild_head:
-        _rebuild(database, json)
+        _rebuild(database, branch or MAIN_BRANCH, json)
         return
     if moment is None:
         raise UsageError("restore needs a moment", MOMENT_HELP)
@@ -107,9 +107,10 @@ def register(app: typer.Typer) -> None:
     )(restore)
 
 
-def _rebuild(database: str, as_json: bool) -> None:
-    lsn = rebuild_lost_head(database)
+def _rebuild(database: str, branch: str, as_json: bool) -> None:
+    lsn = rebuild_lost_head(database, branch)
     if as_json:
-        print_json({"file": database, "lsn": lsn})
+        print_json({"file": database, "branch": branch, "lsn": lsn})
     else:
-        print(f"{database} was made again from its history, as of LSN {lsn}")
+        what = database if branch == MAIN_BRANCH else f"the head of branch {branch}"
+        print(f"{what} was made again from its history, as of LSN {lsn}")
