@@ -254,6 +254,7 @@ class HeadConnection:
         run(self.kernel, f"DELETE FROM {table} WHERE committed_at <= ?", (captured_at,))
         # the write lock is held by now, so no commit can come between this time and ours
         at = self._planned_time = self.head.times.next_time()
+        self.head.times.record(self.head.index, at)  # who asks for a later time has to wait for us
         run(self.kernel, f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", (at, author, message))
 
     def close(self) -> None:

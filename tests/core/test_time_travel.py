@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -345,3 +347,27 @@ def test_what_nobody_commits_is_waited_for_in_vain(con: Any) -> None:
         con.wait_for(99, timeout=0.01)
     assert told.value.code == "TT_TIMEOUT"
     assert told.value.is_retryable
+
+
+def test_a_time_means_the_same_before_and_after_a_described_commit(con: Any, path: str) -> None:
+    """The commit's time is taken when it is described, so asking about a later one has to wait."""
+    began = threading.Event()
+
+    def commit_slowly() -> None:
+        writer = dosql_dbapi.connect(path)
+        writer.execute("begin immediate")
+        insert(writer, 10)
+        writer.execute("set commit message 'slow'")
+        began.set()
+        time.sleep(0.05)
+        writer.commit()
+        writer.close()
+
+    thread = threading.Thread(target=commit_slowly)
+    thread.start()
+    began.wait()
+    at = datetime.datetime.now(datetime.UTC)
+    sql = "select count(*) from account as of timestamp ?"
+    first = con.execute(sql, (at,)).fetchone()
+    thread.join()
+    assert con.execute(sql, (at,)).fetchone() == first == (3,)
