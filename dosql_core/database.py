@@ -15,6 +15,7 @@ from dosql_core.errors import (
     CorruptStoreError,
     DatabaseNotFoundError,
     ForkedConnectionError,
+    ForeignDirectoryError,
     MissingSegmentError,
 )
 from dosql_core.history import deletion
@@ -54,6 +55,7 @@ _IDENTITY_NAME = "dosql.json"
 _REMOVED_SUFFIX = ".removed"
 
 _registry: dict[str, Database] = {}
+_NAMES_AT_FIRST = {"identity.lock", "refs.json", "refs.json.tmp", "dosql.json.tmp"}
 _registry_lock = threading.RLock()
 _open_at_fork: dict[str, Database] = {}  # kept, for closing them would be the parent's business
 
@@ -80,7 +82,14 @@ def open_database(
             )
         database = _registry.get(real_path)
         if database is None:
-            database = Database(real_path, options or DatabaseOptions(), on_progress)
+            try:
+                database = Database(real_path, options or DatabaseOptions(), on_progress)
+            except OSError as error:
+                raise CannotOpenError(
+                    f"unable to open database file: {error.strerror}: {error.filename}",
+                    hint="history needs a directory beside the file that may be written; "
+                    "history=False does without",
+                ) from error
             _registry[real_path] = database
         database._users += 1
         return database
@@ -159,6 +168,13 @@ class Database:
                 Refs.create(self.directory)
                 identity = {"database_id": uuid.uuid4().hex}
                 write_document(path, _IDENTITY_KIND, FORMAT_VERSION, identity)
+                strange = set(os.listdir(self.directory)) - _NAMES_AT_FIRST
+                if strange:
+                    raise ForeignDirectoryError(
+                        f"{self.directory} is there already and holds {min(strange)!r}, "
+                        "which is none of ours",
+                        hint="move it out of the way, or give the database another name",
+                    )
             identity = read_document(path, _IDENTITY_KIND, FORMAT_VERSION)
         try:
             return str(identity["database_id"])
