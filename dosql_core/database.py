@@ -14,8 +14,8 @@ from dosql_core.errors import (
     CannotOpenError,
     CorruptStoreError,
     DatabaseNotFoundError,
-    ForkedConnectionError,
     ForeignDirectoryError,
+    ForkedConnectionError,
     MissingSegmentError,
 )
 from dosql_core.history import deletion
@@ -53,9 +53,9 @@ FORMAT_VERSION = 1
 _IDENTITY_KIND = "dosql database"
 _IDENTITY_NAME = "dosql.json"
 _REMOVED_SUFFIX = ".removed"
+_NAMES_AT_FIRST = {"identity.lock", "refs.json", "refs.json.tmp", "dosql.json.tmp"}
 
 _registry: dict[str, Database] = {}
-_NAMES_AT_FIRST = {"identity.lock", "refs.json", "refs.json.tmp", "dosql.json.tmp"}
 _registry_lock = threading.RLock()
 _open_at_fork: dict[str, Database] = {}  # kept, for closing them would be the parent's business
 
@@ -165,9 +165,6 @@ class Database:
                 # refs alone are what a crash in the middle of this block left
                 if os.path.exists(os.path.join(self.directory, "branches")):
                     raise MissingSegmentError(f"{path} is missing, though there is a history")
-                Refs.create(self.directory)
-                identity = {"database_id": uuid.uuid4().hex}
-                write_document(path, _IDENTITY_KIND, FORMAT_VERSION, identity)
                 strange = set(os.listdir(self.directory)) - _NAMES_AT_FIRST
                 if strange:
                     raise ForeignDirectoryError(
@@ -175,6 +172,9 @@ class Database:
                         "which is none of ours",
                         hint="move it out of the way, or give the database another name",
                     )
+                Refs.create(self.directory)
+                identity = {"database_id": uuid.uuid4().hex}
+                write_document(path, _IDENTITY_KIND, FORMAT_VERSION, identity)
             identity = read_document(path, _IDENTITY_KIND, FORMAT_VERSION)
         try:
             return str(identity["database_id"])
