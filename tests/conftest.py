@@ -7,4 +7,5 @@ pytest_plugins = (
     "fixtures.command_line",
     "fixtures.full_disk",
     "fixtures.django_project",
+    "fixtures.sqlalchemy_bank",
 )

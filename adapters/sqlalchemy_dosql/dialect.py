@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import os
 import re
 import weakref
@@ -13,6 +15,7 @@ from sqlalchemy.dialects.sqlite.base import SQLiteExecutionContext
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import ArgumentError, InvalidRequestError
+from sqlalchemy.sql.compiler import InsertmanyvaluesSentinelOpts
 from sqlalchemy.util import asbool
 
 import dosql_dbapi
@@ -33,7 +36,8 @@ _DEFINITION = re.compile(
     r"\s*(?:CREATE|DROP|ALTER|REINDEX)\s+(?!BRANCH\b|SNAPSHOT\b)", re.IGNORECASE
 )
 _DROPPED_BRANCH = re.compile(
-    r"\s*DROP\s+BRANCH\s+(?:IF\s+EXISTS\s+)?[\"'`\[]?([^\s\"'`\];]+)", re.IGNORECASE
+    r"""\s*DROP\s+BRANCH\s+(?:IF\s+EXISTS\s+)?(?:["'`\[](?P<quoted>.+?)["'`\]]|(?P<bare>[^\s;]+))""",
+    re.IGNORECASE,
 )
 _PLACES_VISITED_MAX = 8
 # Of errors after which a connection is of no use: closed, inherited by fork(), a failed sync.
@@ -85,6 +89,24 @@ class DoSQLExecutionContext(SQLiteExecutionContext):
         view = dialect.visit(connection, place, self.root_connection.engine)
         return view.cursor(**options)
 
+    def fetchall_for_returning(self, cursor: Any) -> Any:
+        """The rows of INSERT ... RETURNING, which gives them as SQLite inserted them.
+
+        Where SQLAlchemy matches objects to their keys by sorting the keys, they must have been
+        given out in rising order. SQLite does so until the largest key there can be is taken; then
+        it draws keys by lot.
+        """
+        rows = cursor.fetchall()
+        insert = getattr(self.compiled, "_insertmanyvalues", None)
+        if insert is not None and insert.implicit_sentinel:
+            keys = [row[-1] for row in rows]
+            if any(map(operator.gt, keys, keys[1:])):
+                raise InvalidRequestError(
+                    "keys were not given out in rising order, so rows cannot be matched to their "
+                    "objects; insert these one by one (use_insertmanyvalues=False)"
+                )
+        return rows
+
     def _refuse_entities_without_identity(self) -> None:
         """ORM objects of two moments must not be taken for one another; our session sees to that.
 
@@ -109,6 +131,9 @@ class DoSQLDialect(SQLiteDialect_pysqlite):
     execution_ctx_cls = DoSQLExecutionContext
     statement_compiler = DoSQLCompiler
     connection_factory = DriverConnection
+    # Many rows go into one statement, also where their new keys are asked for; see
+    # `fetchall_for_returning`.
+    insertmanyvalues_implicit_sentinel = InsertmanyvaluesSentinelOpts.ANY_AUTOINCREMENT
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -165,16 +190,8 @@ class DoSQLDialect(SQLiteDialect_pysqlite):
         def dispose_pools(_engine: Engine) -> None:
             pools.dispose()
 
-        this = weakref.ref(engine)
-
-        def leave_connections_to_parent() -> None:
-            inherited = this()
-            if inherited is not None:
-                pools.dispose(close=False)
-                inherited.dispose(close=False)
-
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=leave_connections_to_parent)
+        _engines.add(engine)
+        _watch_forks()
 
     def set_engine_execution_options(self, engine: Engine, opts: Mapping[str, Any]) -> None:
         engine._connection_cls = Connection
@@ -244,7 +261,7 @@ class DoSQLDialect(SQLiteDialect_pysqlite):
             return
         dropped = _DROPPED_BRANCH.match(statement)
         if dropped:
-            self.pools.dispose(dropped[1])
+            self.pools.dispose(dropped["quoted"] or dropped["bare"])
 
     def get_isolation_level_values(self, dbapi_connection: Any) -> Any:
         return list(ISOLATION_LEVELS)
@@ -267,3 +284,22 @@ class DoSQLDialect(SQLiteDialect_pysqlite):
         """Whether the connection is of no use any more."""
         code = getattr(e, "code", None)
         return code in _DISCONNECTED or super().is_disconnect(e, connection, cursor)
+
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+@functools.cache
+def _watch_forks() -> None:
+    """From now on a forked process makes connections of its own, as `dispose(close=False)` says.
+
+    So a server may load the application, and use it, before it forks its workers.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_leave_connections_to_parent)
+
+
+def _leave_connections_to_parent() -> None:
+    for engine in list(_engines):
+        cast(DoSQLDialect, engine.dialect).pools.dispose(close=False)
+        engine.dispose(close=False)

@@ -121,7 +121,11 @@ def _read_at_the_right_moment(state: ORMExecuteState) -> None:
             )
         if state.is_orm_statement:
             _read_at(state, session, session._pinned(place, state.bind_arguments))
-    elif state.is_orm_statement and not state.is_relationship_load and not state.is_column_load:
+    elif (
+        state.is_orm_statement
+        and state.is_select
+        and not (state.is_relationship_load or state.is_column_load)
+    ):
         _identify_past_entities(state)
 
 
@@ -137,7 +141,9 @@ def _place_of_execution(state: ORMExecuteState, session: HistorySession) -> Plac
         return place if place.as_of is not None or place.branch != session.place.branch else None
     if session.place.as_of is not None:
         return session.place
-    token = getattr(state.load_options, "_identity_token", None) if state.is_select else None
+    if not state.is_select:
+        return None
+    token = getattr(state.load_options, "_identity_token", None)
     if token is None and state.lazy_loaded_from is not None:
         token = state.lazy_loaded_from.identity_token
     return token if isinstance(token, Place) else None

@@ -53,6 +53,11 @@ ARCHIVES = {
         "2.1.9",
         "d700a8b2edfb26282a470333d6bc4a454c4acda4d201a3bea7b72fa76c217d28",
     ),
+    "sqlalchemy20": SourceArchive(
+        "sqlalchemy",
+        "2.0.58",
+        "2acdcec9836b7c1514a9ad426e7731669a1186d96481a2e82c50bf2aebb49061",
+    ),
     "alembic": SourceArchive(
         "alembic",
         "1.20.1",

@@ -1,0 +1,79 @@
+"""SQLAlchemy's dialect suite with its own requirements, on the stock dialect and on ours."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+from pathlib import Path
+
+import pytest
+
+from suites.compatibility_table import Outcome, python_version, record, summary_line
+from suites.fetch import ARCHIVES, fetch
+from suites.running import Verdicts, count, run_suite, show, undeclared
+
+CHILD = Path(__file__).parents[1] / "sqlalchemy_testing.py"
+SECONDS_MAX = 900.0
+ARCHIVE_OF = {"2.0": "sqlalchemy20", "2.1": "sqlalchemy"}
+
+# Tests that pass on the stock dialect and not on ours, by id, with the reason.
+NOT_PASSED = {
+    "test/dialect/test_suite.py::LastrowidTest::test_native_lastrowid_autoinc": "skipped: the "
+    "suite's requirements ask for drivers whose cursors have `lastrowid` by their names; ours has "
+    "it, which tests/adapters/sqlalchemy/test_statements.py shows",
+}
+
+pytestmark = [
+    pytest.mark.suite,
+    pytest.mark.leaves_damage("it is up to the suite what becomes of its databases"),
+]
+
+
+@pytest.fixture(scope="module")
+def archive() -> Path:
+    """The unpacked sources of the SQLAlchemy that is installed."""
+    installed = importlib.metadata.version("sqlalchemy")
+    name = ARCHIVE_OF[".".join(installed.split(".")[:2])]
+    assert installed == ARCHIVES[name].version, "the suite must be that of the version it tests"
+    return fetch(name)
+
+
+@pytest.mark.parametrize("setting", ["memory", "file"])
+def test_what_passes_on_the_stock_dialect_passes(
+    setting: str, archive: Path, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    stock = run(archive, "sqlite", setting, tmp_path)
+    ours = run(archive, "dosql", setting, tmp_path)
+    outcome = Outcome(
+        part="in-memory database" if setting == "memory" else "database file",
+        under=f"{python_version()}, SQLAlchemy {importlib.metadata.version('sqlalchemy')}",
+        collected=len(ours),
+        passed=count(ours, "passed"),
+        skipped=count(ours, "skipped"),
+        failed=count(ours, "failed"),
+        stock_collected=len(stock),
+        stock_passed=count(stock, "passed"),
+    )
+    record("sqlalchemy-suite", [outcome])
+    show(pytestconfig, summary_line("sqlalchemy-suite", [outcome]))
+    # The suite goes through the compilers it finds, and so has a test more with ours.
+    shared = {name: v for name, v in ours.items() if name in stock or v.outcome != "passed"}
+    assert undeclared(shared, stock, NOT_PASSED) == []
+
+
+def run(archive: Path, scheme: str, setting: str, tmp_path: Path) -> Verdicts:
+    folder = tmp_path / scheme
+    for part in ("setup.cfg", "pyproject.toml"):
+        folder.mkdir(exist_ok=True)
+        shutil.copy(archive / part, folder)
+    shutil.copytree(archive / "test", folder / "test")
+    shutil.copytree(archive / "lib" / "sqlalchemy" / "testing", folder / "lib/sqlalchemy/testing")
+    verdicts = tmp_path / f"{scheme}.json"
+    url = f"{scheme}://" if setting == "memory" else f"{scheme}:///suite.db"
+    return run_suite(
+        ["-s", CHILD, "test/dialect/test_suite.py", url, verdicts],
+        verdicts,
+        folder,
+        swapped=False,
+        timeout_seconds=SECONDS_MAX,
+    )
