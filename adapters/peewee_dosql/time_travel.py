@@ -22,10 +22,6 @@ class PastModel(ModelAlias):
         super().__init__(model, alias)
         self.__dict__["moment"] = moment
 
-    def alias(self, alias: str | None = None) -> PastModel:
-        """The same past under another name, to join it with itself."""
-        return PastModel(self.model, self.moment, alias)
-
     def __sql__(self, ctx: Context) -> Context:
         is_table_reference = ctx.scope == SCOPE_SOURCE
         super().__sql__(ctx)
