@@ -138,6 +138,7 @@ class DatabaseNotFoundError(OperationalError):
 
     code = "DB_NOT_FOUND"
     category = Category.CONNECTION
+    hint = "check the path, or open it with create=True"
 
 
 class CannotOpenError(OperationalError):
@@ -145,6 +146,7 @@ class CannotOpenError(OperationalError):
 
     code = "DB_CONNECTION_FAILED"
     category = Category.CONNECTION
+    hint = "check the path, that its directory exists, and the permissions of both"
     sqlite_errorcode = 14
     sqlite_errorname = "SQLITE_CANTOPEN"
 
@@ -153,6 +155,7 @@ class ConfigurationError(ProgrammingError):
     """An option has a value that means nothing here."""
 
     code = "DB_CONFIG_ERROR"
+    hint = "help(dosql_dbapi.Connection) tells the options and their values"
 
 
 class FormatVersionError(NotSupportedError):
@@ -166,6 +169,7 @@ class ForeignDirectoryError(CannotOpenError):
     """The `-dosql` directory beside the file belongs to another database."""
 
     code = "DB_IDENTITY_MISMATCH"
+    hint = "put back the file it belongs to, or move the directory away to begin a new history"
 
 
 class CorruptStoreError(InternalError):
@@ -226,6 +230,7 @@ class DiskError(OperationalError):
 
     code = "DB_IO_ERROR"
     category = Category.RESOURCE
+    hint = "look at the disk and at the system's log"
 
 
 class DiskFullError(OperationalError):
@@ -242,6 +247,7 @@ class AccessDeniedError(DatabaseError):
 
     code = "DB_NOT_AUTHORIZED"
     category = Category.VALIDATION
+    hint = "the callback given to set_authorizer() decides: allow the action there"
 
 
 class InterruptedStatementError(OperationalError):
@@ -249,6 +255,7 @@ class InterruptedStatementError(OperationalError):
 
     code = "STMT_INTERRUPTED"
     is_retryable = True
+    hint = "run it again when the interruption was not meant for it"
 
 
 class TableLockedError(OperationalError):
@@ -265,12 +272,14 @@ class SchemaChangedError(OperationalError):
     code = "STMT_SCHEMA_CHANGED"
     category = Category.CONFLICT
     is_retryable = True
+    hint = "run the statement again"
 
 
 class ValueTooLargeError(DataError):
     """A value, or the text of a statement, is over SQLite's limit."""
 
     code = "BIND_TOO_LARGE"
+    hint = "getlimit() tells the limits of the connection"
 
 
 # -- the connection and its cursors ----------------------------------------------------------------
@@ -281,6 +290,7 @@ class ConnectionClosedError(ProgrammingError):
 
     code = "DB_CLOSED"
     category = Category.CONNECTION
+    hint = "open a new one with connect()"
 
 
 class ClosedAsyncConnectionError(ConnectionClosedError, ValueError):
@@ -291,6 +301,7 @@ class CursorClosedError(ProgrammingError):
     """The cursor is closed."""
 
     code = "STMT_FINALIZED"
+    hint = "make a new one with cursor()"
 
 
 class WrongThreadError(ProgrammingError):
@@ -304,12 +315,14 @@ class BindingCountError(ProgrammingError):
     """More or fewer parameters were given than the statement has."""
 
     code = "BIND_COUNT_MISMATCH"
+    hint = "give one value for each parameter of the statement"
 
 
 class MissingParameterError(ProgrammingError):
     """A named parameter of the statement was not given."""
 
     code = "BIND_MISSING_PARAM"
+    hint = "give a mapping with a value for every :name of the statement"
 
 
 class UnsupportedParameterError(ProgrammingError):
@@ -323,6 +336,7 @@ class MissingExtraError(NotSupportedError):
     """What was asked for needs a package that is not installed."""
 
     code = "DB_MISSING_EXTRA"
+    hint = "install the extra it names"
 
     def __init__(self, need: str, extra: str) -> None:
         super().__init__(need, extra)
@@ -341,6 +355,7 @@ class TimeTravelSyntaxError(ProgrammingError):
     """AS OF is written wrongly, or stands where it cannot."""
 
     code = "TT_INVALID_SYNTAX"
+    hint = "a moment is LSN 5, TIMESTAMP '...', SNAPSHOT 'name', BRANCH 'name': docs/sql.md"
 
 
 class FutureMomentError(OperationalError):
@@ -356,6 +371,7 @@ class LsnNotAvailableError(OperationalError):
 
     code = "TT_LSN_NOT_AVAILABLE"
     category = Category.VALIDATION
+    hint = "`dosql log` and SELECT * FROM dosql_log list the commits"
 
 
 class MomentNotFoundError(OperationalError):
@@ -363,6 +379,7 @@ class MomentNotFoundError(OperationalError):
 
     code = "TT_POINT_NOT_FOUND"
     category = Category.VALIDATION
+    hint = "`dosql log` and SELECT * FROM dosql_log tell when the commits were made"
 
 
 class SnapshotNotFoundError(OperationalError):
@@ -370,6 +387,7 @@ class SnapshotNotFoundError(OperationalError):
 
     code = "TT_SNAPSHOT_NOT_FOUND"
     category = Category.VALIDATION
+    hint = "SHOW SNAPSHOTS lists them"
 
 
 class MomentBranchNotFoundError(OperationalError):
@@ -377,6 +395,7 @@ class MomentBranchNotFoundError(OperationalError):
 
     code = "TT_BRANCH_NOT_FOUND"
     category = Category.VALIDATION
+    hint = "SHOW BRANCHES lists them"
 
 
 class HistoryExpiredError(OperationalError):
@@ -421,6 +440,7 @@ class WaitTimeoutError(OperationalError):
     code = "TT_TIMEOUT"
     category = Category.TIMEOUT
     is_retryable = True
+    hint = "wait longer, or see whether the writer has committed"
 
 
 # -- branches and snapshots ------------------------------------------------------------------------
@@ -431,6 +451,7 @@ class BranchNotFoundError(OperationalError):
 
     code = "BRANCH_NOT_FOUND"
     category = Category.VALIDATION
+    hint = "SHOW BRANCHES lists them"
 
 
 class BranchExistsError(ProgrammingError):
@@ -438,6 +459,7 @@ class BranchExistsError(ProgrammingError):
 
     code = "BRANCH_EXISTS"
     category = Category.CONFLICT
+    hint = "choose another name, or CREATE BRANCH IF NOT EXISTS"
 
 
 class InvalidBranchNameError(ProgrammingError):
@@ -452,6 +474,7 @@ class BranchProtectedError(OperationalError):
 
     code = "BRANCH_PROTECTED"
     category = Category.CONFLICT
+    hint = "ALTER BRANCH name UNPROTECT lifts the protection"
 
 
 class BranchInUseError(OperationalError):
@@ -459,6 +482,7 @@ class BranchInUseError(OperationalError):
 
     code = "CANNOT_DELETE_CURRENT"
     category = Category.CONFLICT
+    hint = "close its connections, and drop the branches that fork from it first"
 
 
 class UncommittedChangesError(OperationalError):
@@ -474,6 +498,7 @@ class SnapshotExistsError(ProgrammingError):
 
     code = "TT_SNAPSHOT_EXISTS"
     category = Category.CONFLICT
+    hint = "choose another name, or CREATE SNAPSHOT IF NOT EXISTS"
 
 
 # -- transactions ----------------------------------------------------------------------------------
@@ -505,6 +530,7 @@ class TransactionTimeoutError(OperationalError):
     code = "TXN_TIMEOUT"
     category = Category.TIMEOUT
     is_retryable = True
+    hint = "give the transaction more time, or do less in it"
 
 
 # -- retention -------------------------------------------------------------------------------------

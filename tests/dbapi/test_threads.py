@@ -198,6 +198,15 @@ def test_closing_ends_open_cursors_and_the_locks_they_held(path):
         other.execute("drop table t")
 
 
+def descriptors():
+    """How many files this process has open, segments of history aside: they grow with commits."""
+    count = 0
+    for name in os.listdir(OPEN_FILES):
+        with contextlib.suppress(FileNotFoundError):  # the listing's own
+            count += not os.readlink(f"{OPEN_FILES}/{name}").endswith(".seg")
+    return count
+
+
 @pytest.mark.skipif(not os.path.exists(OPEN_FILES), reason="descriptors are counted in /proc")
 @pytest.mark.parametrize("end", ["closed", "dropped"])
 @pytest.mark.parametrize("use", ["read", "write"])
@@ -207,7 +216,7 @@ def test_connections_leave_no_descriptor_behind(path, end, use, request):
     try:
         with opened(path, isolation_level=None) as keeps_the_database_open:
             keeps_the_database_open.execute("create table t(n)")
-            began_with = len(os.listdir(OPEN_FILES))
+            began_with = descriptors()
             for _ in range(opens):
                 con = dosql_dbapi.connect(path)
                 cursor = con.execute("select n from t")
@@ -220,7 +229,7 @@ def test_connections_leave_no_descriptor_behind(path, end, use, request):
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", ResourceWarning)
                     del con, cursor
-            assert len(os.listdir(OPEN_FILES)) <= began_with + 2
+            assert descriptors() <= began_with + 2  # a thread may be at work on something
     finally:
         gc.enable()
 
