@@ -11,6 +11,7 @@ import pytest
 import dosql_dbapi
 from dosql_core import errors
 from dosql_core.errors import Error
+from dosql_core.identifiers import Lsn
 from dosql_core.kernel.error_translation import PEP_249_CLASS, translate
 
 PEP_249 = {
@@ -149,7 +150,10 @@ def test_an_error_can_be_told_as_json_and_to_a_user(con):
 def test_errors_travel_between_processes(con):
     with pytest.raises(dosql_dbapi.Error) as raised:
         con.execute("select * from nowhere")
-    others = (errors.HistoryExpiredError(3, 5, "then"), errors.MissingExtraError("this", "that"))
+    others = (
+        errors.HistoryExpiredError(Lsn(3), Lsn(5), "then"),
+        errors.MissingExtraError("this", "that"),
+    )
     for error in (raised.value, *others):
         again = pickle.loads(pickle.dumps(error))
         assert type(again) is type(error)

@@ -16,6 +16,17 @@ import dosql_dbapi
 from dosql_core import errors
 from dosql_core.errors import Error
 
+PEP_249_NAMES = {
+    "InterfaceError",
+    "DataError",
+    "OperationalError",
+    "IntegrityError",
+    "InternalError",
+    "ProgrammingError",
+    "NotSupportedError",
+    "DatabaseError",
+    "Error",
+}
 PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
 SECTION = re.compile(r"^# -- (.+?) -+$")
 
@@ -105,9 +116,7 @@ def documented() -> Iterator[Documented]:
 
 def pep_249_class(error: type[Error]) -> type[Error]:
     """The nearest of PEP 249's classes among a class's ancestors, or itself."""
-    names = ("InterfaceError", "DataError", "OperationalError", "IntegrityError", "InternalError")
-    names += ("ProgrammingError", "NotSupportedError", "DatabaseError", "Error")
-    return next(parent for parent in error.__mro__ if parent.__name__ in names)
+    return next(parent for parent in error.__mro__ if parent.__name__ in PEP_249_NAMES)
 
 
 def first_sentence(error: type[Error]) -> str:
