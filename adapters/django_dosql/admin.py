@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.admin.utils import unquote
-from django.db import NotSupportedError, router
+from django.db import connections, router
 
 from django_dosql.row_history import changes_of_row
 
@@ -22,21 +22,16 @@ class HistoryAdmin:
 
     def history_view(self, request: Any, object_id: str, extra_context: Any = None) -> Any:
         """The page; the parameter `last` is the LSN from which it reads backwards."""
-        last = request.GET.get("last", "")
-        context = {
-            "row_changes": [],
-            "row_changes_next": None,
-            **(extra_context or {}),
-        }
+        context = {"row_changes": None, "row_changes_next": None, **(extra_context or {})}
         model: Any = self.model  # type: ignore[attr-defined]
-        try:
+        database = router.db_for_read(model)
+        if getattr(connections[database], "branch", None) is not None:  # else it has no history
+            last = request.GET.get("last", "")
             context["row_changes"], context["row_changes_next"] = changes_of_row(
                 model,
                 unquote(object_id),
-                router.db_for_read(model),
+                database,
                 last=int(last) if last.isdecimal() else None,
                 hidden=self.row_history_hidden,
             )
-        except NotSupportedError:  # this database keeps no history
-            context["row_changes"] = None
         return super().history_view(request, object_id, context)  # type: ignore[misc]

@@ -1,0 +1,139 @@
+"""Requests that choose a branch or a moment by header or cookie, and the admin's history view."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+pytest.importorskip("django")
+
+from django.db import connection, connections, transaction
+from django.test import AsyncClient, Client, override_settings
+
+from django_dosql import branch, describe_commit
+
+
+@pytest.fixture
+def chosen(migrated_library):
+    """Headers by name: a moment before Bea joined Ann, and a branch where Cleo did."""
+    author = migrated_library.Author
+    author.objects.create(name="Ann")
+    lsn = connection.lsn
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE BRANCH dev")
+    author.objects.create(name="Bea")
+    with branch("dev"):
+        author.objects.create(name="Cleo")
+    return {
+        "moment": {"X-DoSQL-As-Of": str(lsn)},
+        "branch": {"X-DoSQL-Branch": "dev"},
+        "both": {"X-DoSQL-Branch": "dev", "X-DoSQL-As-Of": str(lsn)},
+    }
+
+
+@pytest.fixture
+def staff(migrated_library):
+    from django.contrib.auth.models import User
+
+    client = Client()
+    client.force_login(User.objects.create_superuser("root"))
+    return client
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [("moment", ["Ann"]), ("branch", ["Ann", "Cleo"]), ("both", ["Ann"])],
+)
+def test_a_header_chooses_what_a_request_reads(chosen, staff, choice, expected):
+    response = staff.get("/names", headers=chosen[choice])
+    assert response.json()["names"] == expected
+    assert "no-store" in response["Cache-Control"]
+    assert staff.get("/names").json()["names"] == ["Ann", "Bea"]
+
+
+def test_a_cookie_chooses_too(chosen, staff):
+    staff.cookies["dosql_branch"] = "dev"
+    assert staff.get("/names").json()["names"] == ["Ann", "Cleo"]
+
+
+def test_who_may_not_choose_gets_the_present(chosen):
+    response = Client().get("/names", headers=chosen["branch"])
+    assert response.json()["names"] == ["Ann", "Bea"]
+    assert "Cache-Control" not in response
+    with override_settings(DOSQL_REQUEST_ALLOWED="fixtures.django_project.everybody"):
+        response = Client().get("/names", headers=chosen["branch"])
+    assert response.json()["names"] == ["Ann", "Cleo"]
+
+
+def test_a_request_writes_on_its_branch(chosen, staff, migrated_library):
+    staff.get("/add?name=Dora", headers=chosen["branch"])
+    assert not migrated_library.Author.objects.filter(name="Dora").exists()
+    with branch("dev"):
+        assert migrated_library.Author.objects.filter(name="Dora").exists()
+
+
+@pytest.mark.parametrize("header", ["X-DoSQL-Branch", "X-DoSQL-As-Of"])
+def test_what_is_not_there_is_a_bad_request(staff, header):
+    assert staff.get("/names", headers={header: "nowhere@9"}).status_code == 400
+
+
+def test_a_streamed_response_is_read_where_the_request_was_sent(chosen, staff):
+    response = staff.get("/streamed-names", headers=chosen["moment"])
+    assert b"".join(response.streaming_content) == b"names: Ann"
+
+
+def test_an_asynchronous_view_is_sent_there_too(chosen):
+    async def get():
+        client = AsyncClient()
+        with override_settings(DOSQL_REQUEST_ALLOWED="fixtures.django_project.everybody"):
+            response = await client.get("/names-async", headers=chosen["branch"])
+        return response.json()["names"]
+
+    assert asyncio.run(get()) == ["Ann", "Cleo"]
+
+
+def test_the_admin_shows_the_versions_of_a_row(staff, migrated_library):
+    author = migrated_library.Author.objects.create(name="Ann")
+    migrated_library.Author.objects.create(name="somebody else")
+    with transaction.atomic():
+        describe_commit(author="editor", message="married")
+        author.name = "Anna <b>"
+        author.save()
+    page = staff.get(f"/admin/django_library/author/{author.pk}/history/").content.decode()
+    shown = page[page.index('id="row-history"') :]
+    assert shown.count('<th scope="row">') == 2
+    assert "changed: married" in shown
+    assert "<del>Ann</del>" in shown
+    assert "Anna &lt;b&gt;" in shown
+    assert "somebody else" not in shown
+
+
+def test_the_versions_of_a_row_are_read_in_parts(migrated_library):
+    from django_dosql.row_history import changes_of_row
+
+    author = migrated_library.Author.objects.create(name="0")
+    for number in range(1, 6):
+        author.name = str(number)
+        author.save()
+    author_key = author.pk
+    author.delete()
+    last, seen = None, []
+    while True:
+        changes, last = changes_of_row(
+            migrated_library.Author, author_key, "default", last=last, commits=2
+        )
+        seen += [(change.action, (change.after or {}).get("name")) for change in changes]
+        if last is None:
+            break
+    changed = [("changed", str(number)) for number in range(5, 0, -1)]
+    assert seen == [("deleted", None), *changed, ("added", "0")]
+
+
+def test_a_database_without_history_has_no_versions(staff, tmp_path):
+    connections.close_all()
+    connections.settings["default"]["OPTIONS"] = {"history": False}
+    del connections["default"]
+    page = staff.get("/admin/django_library/author/1/history/", follow=True)
+    assert page.status_code == 200
+    assert 'id="row-history"' not in page.content.decode()
