@@ -12,7 +12,7 @@ class Durability(enum.Enum):
     FULL: power loss; concurrent committers share one sync (visible a moment before durable).
     STRICT: power loss, and nobody sees the commit before it is durable (SQLite's own FULL).
     NORMAL: a crash of the process; a power cut may lose the last commits, never the database.
-    OFF: as NORMAL for processes, but the operating system decides when anything reaches the disk.
+    OFF: nothing beyond NORMAL is promised or done; it is there for programs that ask for it.
     """
 
     FULL = "full"
