@@ -9,17 +9,18 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 
+from dosql_core.changes.change_streams import ChangeStreams
 from dosql_core.errors import (
     BranchInUseError,
     CannotOpenError,
     CorruptStoreError,
     DatabaseNotFoundError,
     ForeignDirectoryError,
-    ForkedConnectionError,
     MissingSegmentError,
 )
 from dosql_core.history import deletion
 from dosql_core.history.branching import Branches
+from dosql_core.history.differences import Difference
 from dosql_core.history.inspection import DatabaseInfo, inspect
 from dosql_core.history.log import LoggedCommit, log_of
 from dosql_core.history.moments import AsOf, moment_from
@@ -30,6 +31,7 @@ from dosql_core.history.retention import (
     check_policy,
     compact_branches,
     compact_head,
+    lose_lagging_slots,
 )
 from dosql_core.history.settling import wait_until_settled
 from dosql_core.history.snapshots import Snapshots
@@ -123,6 +125,7 @@ class Database:
             raise
         self.branches = Branches(self)
         self.snapshots = Snapshots(self)
+        self.changes = ChangeStreams(self)
         if options.retention is not None and options.retention != self.retention:
             self.set_retention(options.retention)
 
@@ -335,6 +338,21 @@ class Database:
         branch_id = self.refs().branch(branch).id
         return log_of(self.sealed(branch_id), limit=limit, first=first, last=last)
 
+    def diff(
+        self, before: AsOf, after: AsOf | None = None, branch: str = MAIN_BRANCH
+    ) -> Difference:
+        """What differs between two moments, which may be on two branches; `after` None is now.
+
+        Close what is returned. Costs as much as what changed, whatever the size of the database.
+        """
+        branch_id = self.refs().branch(branch).id
+        present = ResolvedMoment(branch_id, self.sealed(branch_id).newest_lsn)
+        return Difference(
+            self,
+            self.resolve(before, branch),
+            present if after is None else self.resolve(after, branch),
+        )
+
     def restore(
         self,
         moment: AsOf,
@@ -407,6 +425,7 @@ class Database:
         Runs in the head's own thread while the head may be closing, so it takes no lock of ours.
         """
         with self.compaction_stopped():
+            lose_lagging_slots(self._refs.update, self._refs.content, head)
             compact_head(head, self.held_refs, None, only_when_due=True)
 
     def verify(self, progress: Progress | None = None, *, deep: bool = True) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""Which old LSNs of a branch must stay readable: those of snapshots and of forks."""
+"""What must stay readable: moments of snapshots and forks, and commits that slots still need."""
 
 from __future__ import annotations
 
@@ -25,3 +25,19 @@ def pinned_lsns(refs: RefsContent, branch_id: BranchId) -> set[Lsn]:
             lsn = min(lsn, branch.fork_lsn) if branch.parent_id else lsn
             current = branch.parent_id
     return pins
+
+
+def oldest_unread(refs: RefsContent, branch_id: BranchId) -> Lsn | None:
+    """The LSN from which slots need every commit of `branch_id`; None when there is no such slot.
+
+    A slot on a fork that has not come to the fork LSN yet reads the parent's commits first.
+    """
+    unread: list[Lsn] = []
+    for slot in refs.slots.values():
+        current: BranchId | None = None if slot.is_lost else slot.branch_id
+        while current is not None and current in refs.branches:
+            branch = refs.branches[current]
+            if current == branch_id:
+                unread.append(slot.lsn)
+            current = branch.parent_id if slot.lsn <= branch.fork_lsn else None
+    return min(unread, default=None)

@@ -1,4 +1,4 @@
-"""The names a database knows: branches, snapshots, retention; one checked document, `refs.json`."""
+"""The names a database knows: branches, snapshots, slots; one checked document, `refs.json`."""
 
 from __future__ import annotations
 
@@ -62,6 +62,22 @@ class SnapshotRef:
     created_at: Microseconds
 
 
+@dataclass(frozen=True, slots=True)
+class SlotRef:
+    """How far a reader of changes has come; the commits after `lsn` are kept for it.
+
+    Shape: `is_lost` once it fell further behind than `lag_bytes_max`; then nothing is kept for it.
+    """
+
+    name: str
+    branch_id: BranchId
+    lsn: Lsn
+    created_at: Microseconds
+    tables: tuple[str, ...] | None = None
+    lag_bytes_max: int | None = None
+    is_lost: bool = False
+
+
 @dataclass(slots=True)
 class RefsContent:
     """What refs.json says, to be changed inside `Refs.update` only."""
@@ -69,6 +85,7 @@ class RefsContent:
     branches: dict[BranchId, BranchRef] = field(default_factory=dict)
     snapshots: dict[str, SnapshotRef] = field(default_factory=dict)
     retention: Retention = field(default_factory=Retention)
+    slots: dict[str, SlotRef] = field(default_factory=dict)
 
     def find_branch(self, name: str) -> BranchRef | None:
         """The branch of that name in any case of its letters; None when there is none."""
@@ -186,7 +203,10 @@ class Refs:
         """
         with self.held() as content:
             working = RefsContent(
-                dict(content.branches), dict(content.snapshots), content.retention
+                dict(content.branches),
+                dict(content.snapshots),
+                content.retention,
+                dict(content.slots),
             )
             yield working
             write_document(self._path, _KIND, FORMAT_VERSION, _to_json(working))
@@ -223,6 +243,7 @@ def _to_json(content: RefsContent) -> dict[str, Any]:
         "branches": [asdict(branch) for branch in content.branches.values()],
         "snapshots": [asdict(snapshot) for snapshot in content.snapshots.values()],
         "retention": asdict(content.retention),
+        "slots": [asdict(slot) for slot in content.slots.values()],
     }
 
 
@@ -232,6 +253,12 @@ def _from_json(stored: dict[str, Any], path: str) -> RefsContent:
             {BranchId(row["id"]): BranchRef(**row) for row in stored["branches"]},
             {row["name"]: SnapshotRef(**row) for row in stored["snapshots"]},
             Retention(**stored["retention"]),
+            {row["name"]: _slot_from(row) for row in stored.get("slots", [])},
         )
     except (KeyError, TypeError) as error:
         raise CorruptStoreError(f"{path} does not hold what refs hold: {error}") from error
+
+
+def _slot_from(row: dict[str, Any]) -> SlotRef:
+    tables = row.pop("tables")
+    return SlotRef(**row, tables=None if tables is None else tuple(tables))

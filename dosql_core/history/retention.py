@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dosql_core.errors import RetentionPolicyError
 from dosql_core.history.branching import BranchedDatabase
 from dosql_core.history.moments import now
-from dosql_core.history.pins import pinned_lsns
+from dosql_core.history.pins import oldest_unread, pinned_lsns
 from dosql_core.history.refs import RefsContent
 from dosql_core.identifiers import BranchId, Lsn, Microseconds
 from dosql_core.kernel.head import Head
@@ -20,6 +20,7 @@ from dosql_core.storage.page_history import PageHistory
 
 Progress = Callable[[int, int], None]
 HeldRefs = Callable[[], AbstractContextManager[RefsContent]]
+UpdatedRefs = Callable[[], AbstractContextManager[RefsContent]]
 _WORTH_DROPPING_SHARE = 0.1
 
 
@@ -75,6 +76,7 @@ def compact_branches(
     with database.compaction_stopped():
         for branch_id in branch_ids:
             with database.opened_head(branch_id) as head:
+                lose_lagging_slots(database.updated_refs, database.refs(), head)
                 report = compact_head(head, database.held_refs, progress)
             if report is not None:
                 totals.bytes_before += report.bytes_before
@@ -83,6 +85,27 @@ def compact_branches(
                 totals.segments_before += report.segments_before
                 totals.segments_after += report.segments_after
     return totals
+
+
+def lose_lagging_slots(update_refs: UpdatedRefs, refs: RefsContent, head: Head) -> None:
+    """Mark the slots of a branch whose unread commits take more room than they may.
+
+    Retention then stops keeping those commits; the slot's reader is told.
+    """
+    branch_id, own = head.place.branch_id, head.own_history
+    limits = {
+        slot.name: slot.lag_bytes_max
+        for slot in refs.slots.values()
+        if slot.branch_id == branch_id and not slot.is_lost and slot.lag_bytes_max is not None
+    }
+    # A slot cannot lag by more than all there is, and only then is it worth counting.
+    if not limits or own.stored_bytes <= min(limits.values()):
+        return
+    with update_refs() as working:
+        for name, limit in limits.items():
+            slot = working.slots.get(name)
+            if slot is not None and slot.lsn < _oldest_within(head.history, limit):
+                working.slots[name] = replace(slot, is_lost=True)
 
 
 def compact_head(
@@ -102,7 +125,10 @@ def compact_head(
     own = head.own_history
     with held_refs() as refs:
         retention = refs.retention
+        unread = oldest_unread(refs, head.place.branch_id)
     keep = oldest_lsn_to_keep(head.history, retention, now())
+    if unread is not None:
+        keep = min(keep, unread)
     may_go = keep - own.oldest_lsn
     if only_when_due and may_go <= _WORTH_DROPPING_SHARE * max(own.newest_lsn - own.oldest_lsn, 10):
         merge_small(own)

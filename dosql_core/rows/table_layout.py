@@ -1,4 +1,4 @@
-"""What a table looked like at a moment: columns, key, root page; how its records become rows."""
+"""What the tables looked like at a moment: columns, key, root page; how records become rows."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ _TABLES = """
     WHERE l.schema = 'main' AND l.type IN ('table', 'shadow') AND s.rootpage > 0
     ORDER BY s.rowid
 """
+_INTERNAL_PREFIXES = ("sqlite_", "_dosql_")
+_OBJECTS = "SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid"
 _COLUMNS = "SELECT name, type, pk, hidden, dflt_value FROM pragma_table_xinfo(?) ORDER BY cid"
 
 
@@ -73,16 +75,53 @@ class TableLayout:
         return True, key
 
 
-def read_layouts(pages: Pages) -> dict[str, TableLayout]:
-    """The tables of a moment by name, the internal ones of SQLite left out."""
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The schema of a moment.
+
+    Shape: `tables` by name, without virtual tables and those that SQLite and DoSQL keep; `objects` is
+           the SQL of every table, index, view and trigger by kind and name.
+    """
+
+    tables: dict[str, TableLayout]
+    objects: dict[tuple[str, str], str]
+
+
+def read_schema(pages: Pages) -> Schema:
+    """The schema of a moment, as SQLite understands it."""
     if pages.page_count == 0:
-        return {}
+        return Schema({}, {})
     with past_connection(pages) as connection:
-        return {
+        tables = {
             name: _layout(connection, name, sql, root_page, bool(without_rowid), bool(is_shadow))
             for name, without_rowid, root_page, sql, is_shadow in run(connection, _TABLES)
-            if not name.startswith("sqlite_")
+            if not name.startswith(_INTERNAL_PREFIXES)
         }
+        objects = {
+            (kind, name): sql
+            for kind, name, sql in run(connection, _OBJECTS)
+            if not name.startswith(_INTERNAL_PREFIXES)
+        }
+        return Schema(tables, objects)
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaChange:
+    """A table, index, view or trigger that was made, dropped or altered; None is not there."""
+
+    kind: str
+    name: str
+    before: str | None
+    after: str | None
+
+
+def schema_changes(before: Schema, after: Schema) -> list[SchemaChange]:
+    """The objects that are not defined the same at both moments."""
+    return [
+        SchemaChange(kind, name, before.objects.get((kind, name)), after.objects.get((kind, name)))
+        for kind, name in dict.fromkeys([*before.objects, *after.objects])
+        if before.objects.get((kind, name)) != after.objects.get((kind, name))
+    ]
 
 
 def _layout(

@@ -12,7 +12,7 @@ import dosql_dbapi
 from dosql_core.database import open_database
 from dosql_core.rows.page_image import PageImage, ParsedPages
 from dosql_core.rows.row_difference import RowDifference, RowDifferences
-from dosql_core.rows.table_layout import read_layouts
+from dosql_core.rows.table_layout import read_schema
 
 SCHEMA = (
     "create table by_number(id integer primary key, n int, t text)",
@@ -135,10 +135,11 @@ def found_identity(difference: RowDifference) -> Any:
 
 def check(path: Any, before_lsn: int, after_lsn: int, parsed: ParsedPages, history: Any) -> None:
     views = history.view(before_lsn), history.view(after_lsn)
-    layouts = [read_layouts(view) for view in views]
+    layouts = [read_schema(view).tables for view in views]
     images = [PageImage(view, parsed) for view in views]
     changed = views[0].changed_pages(views[1])
-    found = list(RowDifferences(*images, changed, *layouts).of_tables())
+    compared = RowDifferences(images[0], images[1], changed, layouts[0], layouts[1])
+    found = list(compared.of_tables())
     before, after = contents(path, before_lsn), contents(path, after_lsn)
     for table in TABLES:
         original, new = before.get(table, {}), after.get(table, {})
@@ -213,12 +214,11 @@ def differing(database_path):
         with open_database(database_path) as database:
             history = database.sealed("main")
             views = history.view(before), history.view(con.lsn)
+            images = [PageImage(view) for view in views]
+            tables = [read_schema(view).tables for view in views]
+            changed = views[0].changed_pages(views[1])
             return list(
-                RowDifferences(
-                    *map(PageImage, views),
-                    views[0].changed_pages(views[1]),
-                    *map(read_layouts, views),
-                ).of_tables()
+                RowDifferences(images[0], images[1], changed, tables[0], tables[1]).of_tables()
             )
 
     yield differing

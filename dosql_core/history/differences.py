@@ -1,0 +1,84 @@
+"""What differs between two moments of a database, on one branch or two: schema, tables, rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from dosql_core.errors import TableNotFoundError
+from dosql_core.history.time_travel import ResolvedMoment, SealedHistory
+from dosql_core.rows.page_image import PageImage
+from dosql_core.rows.row_change import Operation, RowChange, row_change
+from dosql_core.rows.row_difference import RowDifferences, TablePair
+from dosql_core.rows.table_layout import SchemaChange, read_schema, schema_changes
+
+
+class Difference:
+    """The difference between two moments; it holds both open until it is closed.
+
+    Threads: one at a time.
+    """
+
+    def __init__(
+        self, database: SealedHistory, before: ResolvedMoment, after: ResolvedMoment
+    ) -> None:
+        self.before, self.after = before, after
+        self._views = [
+            database.known(moment.branch_id).view(moment.lsn) for moment in (before, after)
+        ]
+        self._schemas = [read_schema(view) for view in self._views]
+        images = [PageImage(view) for view in self._views]
+        self._rows = RowDifferences(
+            images[0],
+            images[1],
+            self._views[0].changed_pages(self._views[1]),
+            self._schemas[0].tables,
+            self._schemas[1].tables,
+        )
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The tables of either moment, but not what virtual tables keep for themselves."""
+        return tuple(pair.name for pair in self._rows.pairs if not pair.layout.is_shadow)
+
+    def schema_changes(self) -> list[SchemaChange]:
+        """What was made, dropped or altered, in the order in which it is defined."""
+        return schema_changes(*self._schemas)
+
+    def rows(self, table: str | None = None) -> Iterator[RowChange]:
+        """The rows that differ, of one table or of all.
+
+        Errors: TableNotFoundError when neither moment has the table.
+        """
+        pairs = {pair.name: pair for pair in self._rows.pairs}
+        wanted = set(self.tables) if table is None else {self._named(table, pairs)}
+        for found in self._rows.of_tables(wanted.__contains__):
+            yield row_change(pairs[found.table], found)
+
+    def counts(self) -> dict[str, Counter[Operation]]:
+        """How many rows of each table were inserted, updated and deleted."""
+        counted: dict[str, Counter[Operation]] = {}
+        for change in self.rows():
+            counted.setdefault(change.table, Counter())[change.operation] += 1
+        return counted
+
+    def close(self) -> None:
+        """Let go of both moments."""
+        for view in self._views:
+            view.close()
+
+    def __enter__(self) -> Difference:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    @staticmethod
+    def _named(table: str, pairs: dict[str, TablePair]) -> str:
+        for name in pairs:
+            if name.casefold() == table.casefold():
+                return name
+        known = ", ".join(sorted(pairs)) or "none"
+        raise TableNotFoundError(
+            f"neither moment has a table {table!r}", hint=f"tables there are: {known}"
+        )
