@@ -10,6 +10,7 @@ import pytest
 
 import dosql_dbapi
 from dosql_core.database import open_database
+from dosql_core.identifiers import MAIN_BRANCH_ID
 from dosql_core.rows.page_image import PageImage, ParsedPages
 from dosql_core.rows.row_difference import RowDifference, RowDifferences
 from dosql_core.rows.table_layout import read_schema
@@ -177,11 +178,12 @@ def run(path: Any, seed: int, commits: int) -> None:
     newest = workload.con.lsn
     parsed = ParsedPages()
     with open_database(path) as database:
-        history = database.sealed("main")
+        history = database.sealed(MAIN_BRANCH_ID)
         for lsn in range(1, newest + 1):
             check(path, lsn - 1, lsn, parsed, history)
         for _ in range(commits // 2):
-            check(path, *workload.random.choices(range(newest + 1), k=2), parsed, history)
+            before, after = workload.random.choices(range(newest + 1), k=2)
+            check(path, before, after, parsed, history)
     workload.con.close()
 
 
@@ -212,7 +214,7 @@ def differing(database_path):
             else:
                 con.execute(statement)
         with open_database(database_path) as database:
-            history = database.sealed("main")
+            history = database.sealed(MAIN_BRANCH_ID)
             views = history.view(before), history.view(con.lsn)
             images = [PageImage(view) for view in views]
             tables = [read_schema(view).tables for view in views]
