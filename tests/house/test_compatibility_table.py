@@ -17,10 +17,10 @@ def test_the_page_is_rendered_from_the_recorded_results() -> None:
 
 def test_a_new_outcome_takes_the_place_of_the_same_parts_old_one(tmp_path: Path) -> None:
     other = Outcome("test_types", "Python 3.12", collected=1, passed=1, skipped=0, failed=0)
-    record("cpython-sqlite3", [OUTCOME, other], results=tmp_path)
+    record("stdlib-sqlite3", [OUTCOME, other], results=tmp_path)
     better = Outcome("test_types", "Python 3.11", collected=5, passed=5, skipped=0, failed=0)
-    record("cpython-sqlite3", [better], results=tmp_path)
-    assert recorded("cpython-sqlite3", results=tmp_path) == [better, other]
+    record("stdlib-sqlite3", [better], results=tmp_path)
+    assert recorded("stdlib-sqlite3", results=tmp_path) == [better, other]
 
 
 def test_the_stock_drivers_number_stands_beside_ours(tmp_path: Path) -> None:

@@ -19,9 +19,10 @@ PAGE = ROOT / "docs" / "compatibility.md"
 
 # What the page calls a suite, in the order of its sections.
 TITLES = {
-    "cpython-sqlite3": "CPython's own tests of sqlite3",
+    "stdlib-sqlite3": "CPython's own tests of sqlite3",
     "dbapi-compliance": "PEP 249 (dbapi-compliance), in strict mode",
     "sqlite-utils": "sqlite-utils",
+    "aiosqlite": "aiosqlite",
     "sqlalchemy-suite": "SQLAlchemy's dialect suite",
     "alembic-suite": "Alembic",
     "peewee-suite": "Peewee",

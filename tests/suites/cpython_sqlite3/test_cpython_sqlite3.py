@@ -38,8 +38,8 @@ def outcomes(pytestconfig: pytest.Config) -> Iterator[list[Outcome]]:
     gathered: list[Outcome] = []
     yield gathered
     if gathered:
-        record("cpython-sqlite3", gathered)
-        show(pytestconfig, summary_line("cpython-sqlite3", gathered))
+        record("stdlib-sqlite3", gathered)
+        show(pytestconfig, summary_line("stdlib-sqlite3", gathered))
 
 
 def test_the_interpreter_has_its_tests(pytestconfig: pytest.Config) -> None:
