@@ -43,6 +43,11 @@ ARCHIVES = {
         "4.2.1",
         "76114b6a5414714e6c70e5fa5c4781b301b590f6951b5da39c8cc60c21382ba1",
     ),
+    "aiosqlite": SourceArchive(
+        "aiosqlite",
+        "0.22.1",
+        "043e0bd78d32888c0a9ca90fc788b38796843360c855a7262a532813133a0650",
+    ),
     "peewee": SourceArchive(
         "peewee",
         "4.3.0",
