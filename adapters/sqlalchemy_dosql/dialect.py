@@ -291,15 +291,32 @@ _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 @functools.cache
 def _watch_forks() -> None:
-    """From now on a forked process makes connections of its own, as `dispose(close=False)` says.
+    """From now on close idle connections before a fork, so that parent and child open their own.
 
-    So a server may load the application, and use it, before it forks its workers.
+    SQLite's locks do not outlive a fork: a child may open no file that its parent had open. So a
+    server may use its engines before it forks its workers, if no connection is checked out then;
+    where one is, the driver refuses the file to the child. Connections of asyncio close in their
+    loops only, and are left to the driver, too.
     """
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_leave_connections_to_parent)
+        os.register_at_fork(before=_close_idle_connections, after_in_child=_forget_connections)
 
 
-def _leave_connections_to_parent() -> None:
+def _close_idle_connections() -> None:
     for engine in list(_engines):
-        cast(DoSQLDialect, engine.dialect).pools.dispose(close=False)
-        engine.dispose(close=False)
+        if not engine.dialect.is_async and _is_file_database(engine):
+            cast(DoSQLDialect, engine.dialect).pools.dispose()
+            former = engine.pool
+            engine.pool = former.recreate()
+            former.dispose()
+
+
+def _forget_connections() -> None:
+    for engine in list(_engines):
+        if _is_file_database(engine):
+            cast(DoSQLDialect, engine.dialect).pools.dispose(close=False)
+            engine.pool = engine.pool.recreate()
+
+
+def _is_file_database(engine: Engine) -> bool:
+    return bool(cast(DoSQLDialect, engine.dialect)._is_url_file_db(engine.url))
