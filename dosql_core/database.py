@@ -242,7 +242,10 @@ class Database:
     def _close_head(self, branch_id: BranchId) -> None:
         head = self._heads.pop(branch_id)
         self._histories.pop(branch_id, None)
-        head.close()
+        try:
+            head.close()
+        finally:
+            head.own_history.close()
 
     @contextlib.contextmanager
     def _opened_head(
@@ -475,9 +478,12 @@ class Database:
     def _close_heads(self) -> None:
         with self._lock:
             heads = list(self._heads.values())
+            histories = list(self._histories.values())
             self._heads.clear()
             self._histories.clear()
         with contextlib.ExitStack() as closing:
+            for history in histories:
+                closing.callback(history.own.close)
             for head in heads:
                 closing.callback(head.close)
 
