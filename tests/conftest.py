@@ -2,6 +2,7 @@
 
 pytest_plugins = (
     "fixtures.run_options",
+    "fixtures.adapters",
     "fixtures.databases",
     "fixtures.crash",
     "fixtures.command_line",
