@@ -1,5 +1,5 @@
 """SQLite's sqllogictest through DoSQL's driver: in memory, in a file that keeps history, and read
-back from that history.
+back from that history, by connections of the past and by AS OF.
 
 The data is not part of this repository. It is looked for in the folder that `DOSQL_SQLLOGICTEST`
 names, or else in `../shared/sqllogictest` beside the checkout; every `*.test` file found there is
@@ -9,7 +9,9 @@ run, those over `EVERYDAY_BYTES_MAX` with `--long`.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,3 +119,40 @@ def drop_everything(connection: dosql_dbapi.Connection) -> None:
 
 def names_any(query: Query, names: set[str]) -> bool:
     return any(name in query.sql.lower() for name in names)
+
+
+def test_asked_of_the_present_with_as_of_at_every_table(
+    records: list[Statement | Query], connection: dosql_dbapi.Connection, is_long_run: bool
+) -> None:
+    """Queries are asked once more when their tables are gone, each table AS OF that LSN: all of
+    them in a long run, else up to two hundred or so of each LSN."""
+    asked_at: dict[int, list[Query]] = {}
+    sqllogictest.run(
+        records,
+        connection,
+        dosql_dbapi.Error,
+        before_query=lambda query: asked_at.setdefault(connection.lsn, []).append(query),
+    )
+    drop_everything(connection)
+    temporary = sqllogictest.temporary_names(records)
+    asked_count = 0
+    for lsn, queries in asked_at.items():
+        listed = f"select name from sqlite_schema as of lsn {lsn} where type in ('table', 'view')"
+        names = [name for (name,) in connection.execute(listed).fetchall()]
+        rewritten = [
+            replace(query, sql=with_as_of(query.sql, names, lsn))
+            for query in queries[:: 1 if is_long_run else 1 + len(queries) // 200]
+            if not names_any(query, temporary)
+        ]
+        asked_count += sum("AS OF" in query.sql for query in rewritten)
+        assert_no_failures(sqllogictest.run(rewritten, connection, dosql_dbapi.Error))
+    assert asked_count or not any(asked_at.values())
+
+
+def with_as_of(sql: str, names: list[str], lsn: int) -> str:
+    """The query with a moment behind every name that stands where a table may."""
+    if not names:
+        return sql
+    alternatives = "|".join(map(re.escape, names))
+    reference = rf"(\b(?:from|join|in)\s+|,\s*|\(\s*(?=\w+\s*\)))\b({alternatives})\b(?!\s*[.(])"
+    return re.sub(reference, rf"\1\2 AS OF LSN {lsn}", sql, flags=re.IGNORECASE)
