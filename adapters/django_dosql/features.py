@@ -12,15 +12,15 @@ _SKIPS = {
         "backends.sqlite.tests.TestTransactionMode.test_default_transaction_mode",
         "backends.base.test_base.DatabaseWrapperLoggingTests.test_commit_debug_log",
     },
+    "clones of a test database are branches in the same file": {
+        "backends.sqlite.test_creation.TestDbSignatureTests.test_get_test_db_clone_settings_name",
+    },
 }
 _SKIPS_OF_FILES = {
     # With Django's own backend, too, in a run without the test that is skipped above: that one
     # happens to have opened the connection.
     "closes the connection that its test case goes on using, when it was the first to open it": {
         "backends.sqlite.tests.ThreadSharing.test_database_sharing_in_threads",
-    },
-    "clones of a test database are branches in the same file": {
-        "backends.sqlite.test_creation.TestDbSignatureTests.test_get_test_db_clone_settings_name",
     },
 }
 # What Django says of the SQLite in the standard library; DoSQL brings its own.

@@ -70,8 +70,13 @@ ARCHIVES = {
     ),
     "django": SourceArchive(
         "django",
-        "5.2.9",
-        "16b5ccfc5e8c27e6c0561af551d2ea32852d7352c67d452ae3e76b4f6b2ca495",
+        "5.2.19",
+        "ad03d8abc51dbff95ebf34b27123cf0c26a3b62db7ba0cd520783686362533d1",
+    ),
+    "django6": SourceArchive(
+        "django",
+        "6.1.3",
+        "b5d2d9e35295065d13b1927b3f19a59bd119f737aa6299def14ccca1ae3c8c0d",
     ),
 }
 

@@ -1,0 +1,116 @@
+"""Django's own tests, every label that touches the database, on its SQLite backend and on ours."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+from pathlib import Path
+
+import pytest
+
+from suites.compatibility_table import Outcome, python_version, record, summary_line
+from suites.django.labels import LABELS
+from suites.fetch import ARCHIVES, fetch
+from suites.running import Verdicts, count, run_suite, show, undeclared
+
+HERE = Path(__file__).parent
+SECONDS_MAX = 3 * 3600.0
+PROCESSES = 2  # so that test databases are cloned: as branches, or as memory that fork() copies
+ARCHIVE_OF = {"5": "django", "6": "django6"}
+ENGINES = {"stock": "django.db.backends.sqlite3", "ours": "django_dosql"}
+
+# Tests that pass on Django's SQLite backend and not on ours, by id, with the reason.
+_BEGIN = "skipped: atomic() begins with IMMEDIATE unless the settings say otherwise"
+NOT_PASSED = {
+    "backends.sqlite.tests.TestTransactionMode.test_default_transaction_mode": _BEGIN,
+    "backends.base.test_base.DatabaseWrapperLoggingTests.test_commit_debug_log": _BEGIN,
+    "backends.sqlite.test_creation.TestDbSignatureTests.test_get_test_db_clone_settings_name": (
+        "skipped: clones of a test database are branches in the same file"
+    ),
+}
+NOT_PASSED_IN_FILES = NOT_PASSED | {
+    "backends.sqlite.tests.ThreadSharing.test_database_sharing_in_threads": (
+        "skipped: it fails on Django's backend, too, where the first of the tests above did not "
+        "open a connection before"
+    ),
+}
+
+SETTINGS = """
+import os
+from pathlib import Path
+
+os.environ["DOSQL_SUITE_VERDICTS"] = {verdicts!r}
+
+def _database(name):
+    settings = {{"ENGINE": {engine!r}}}
+    if {folder!r}:
+        settings["NAME"] = Path({folder!r}, f"{{name}}.db")
+        settings["TEST"] = {{"NAME": Path({folder!r}, f"test_{{name}}.db")}}
+    return settings
+
+DATABASES = {{"default": _database("default"), "other": _database("other")}}
+TEST_RUNNER = "recording_runner.RecordingRunner"
+SECRET_KEY = "a key for tests"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
+USE_TZ = False
+"""
+
+pytestmark = [
+    pytest.mark.suite,
+    pytest.mark.leaves_damage("it is up to the suite what becomes of its databases"),
+]
+
+
+@pytest.fixture(scope="module")
+def archive() -> Path:
+    """The unpacked sources of the Django that is installed."""
+    installed = importlib.metadata.version("django")
+    name = ARCHIVE_OF[installed.split(".")[0]]
+    assert installed == ARCHIVES[name].version, "the suite must be that of the version it tests"
+    return fetch(name)
+
+
+@pytest.mark.parametrize("setting", ["memory", "file"])
+def test_what_passes_on_djangos_backend_passes(
+    setting: str, archive: Path, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    stock = run(archive, "stock", setting, tmp_path)
+    ours = run(archive, "ours", setting, tmp_path)
+    outcome = Outcome(
+        part="in-memory database" if setting == "memory" else "database file",
+        under=f"{python_version()}, Django {importlib.metadata.version('django')}",
+        collected=len(ours),
+        passed=count(ours, "passed"),
+        skipped=count(ours, "skipped"),
+        failed=count(ours, "failed"),
+        stock_collected=len(stock),
+        stock_passed=count(stock, "passed"),
+    )
+    record("django-suite", [outcome])
+    show(pytestconfig, summary_line("django-suite", [outcome]))
+    declared = NOT_PASSED if setting == "memory" else NOT_PASSED_IN_FILES
+    assert undeclared(ours, stock, declared) == []
+
+
+def run(archive: Path, contender: str, setting: str, tmp_path: Path) -> Verdicts:
+    folder = tmp_path / contender
+    shutil.copytree(archive / "tests", folder / "tests")
+    # Some of Django's tests look for its sources, its licence and its documents beside them.
+    shutil.copytree(archive / "docs", folder / "docs")
+    verdicts = tmp_path / f"{contender}.json"
+    settings = SETTINGS.format(
+        verdicts=str(verdicts),
+        engine=ENGINES[contender],
+        folder="" if setting == "memory" else str(folder),
+    )
+    (folder / "suite_settings.py").write_text(settings, "utf-8")
+    command = ["runtests.py", "--settings", "suite_settings", "--noinput", "--verbosity", "0"]
+    return run_suite(
+        [*command, "--parallel", str(PROCESSES), *LABELS],
+        verdicts,
+        folder / "tests",
+        swapped=False,
+        timeout_seconds=SECONDS_MAX,
+        python_path=[folder, HERE],
+    )
