@@ -16,6 +16,7 @@ from dosql_core.errors import (
     CorruptStoreError,
     DatabaseNotFoundError,
     ForeignDirectoryError,
+    ForkedConnectionError,
     MissingSegmentError,
 )
 from dosql_core.history import deletion
@@ -46,7 +47,7 @@ from dosql_core.options import DatabaseOptions, Retention, SessionOptions
 from dosql_core.storage.branch_history import BranchHistory
 from dosql_core.storage.checked_document import read_document, write_document
 from dosql_core.storage.database_export import write_database
-from dosql_core.storage.durable_files import make_directory, sync_directory
+from dosql_core.storage.durable_files import make_directory
 from dosql_core.storage.file_lock import exclusive_lock
 from dosql_core.storage.page_history import PageHistory
 
@@ -54,7 +55,6 @@ Progress = Callable[[int, int], None]
 FORMAT_VERSION = 1
 _IDENTITY_KIND = "dosql database"
 _IDENTITY_NAME = "dosql.json"
-_REMOVED_SUFFIX = ".removed"
 _NAMES_AT_FIRST = {"identity.lock", "refs.json", "refs.json.tmp", "dosql.json.tmp"}
 
 _registry: dict[str, Database] = {}
@@ -97,6 +97,17 @@ def open_database(
         return database
 
 
+def detach_unopened(path: str | os.PathLike[str]) -> None:
+    """Remove the history beside a SQLite file without opening either; they may not fit together.
+
+    Errors: BranchInUseError when somebody has it open; CannotOpenError when there is none.
+    """
+    directory = directory_of(os.path.realpath(path))
+    if not os.path.isdir(os.path.join(directory, "branches")):
+        raise CannotOpenError(f"there is no history beside {path}")
+    deletion.remove_history(directory)
+
+
 class Database:
     """A database file and its past, as this process has it open."""
 
@@ -112,7 +123,7 @@ class Database:
         self._refuse_impossible_path()
         is_new_directory = not os.path.isdir(self.directory)
         make_directory(self.directory)
-        shutil.rmtree(self.directory + _REMOVED_SUFFIX, ignore_errors=True)  # see `detach`
+        deletion.remove_leftovers(self.directory)
         try:
             self.database_id = self._read_or_make_identity()
             self._refs = Refs(self.directory)
@@ -451,16 +462,7 @@ class Database:
                     hint="close every connection first",
                 )
             self.close()
-            with contextlib.ExitStack() as held:
-                for branch in os.listdir(os.path.join(self.directory, "branches")):
-                    lock = os.path.join(self.directory, "branches", branch, "in_use.lock")
-                    refusal = f"branch {branch!r} is open in another process"
-                    held.enter_context(exclusive_lock(lock, refusal=refusal))
-                # renamed first: a crash must not leave half a history that looks like a whole one
-                removed = self.directory + _REMOVED_SUFFIX
-                os.rename(self.directory, removed)
-                sync_directory(os.path.dirname(removed))
-                shutil.rmtree(removed)
+            deletion.remove_history(self.directory)
 
     # -- closing -----------------------------------------------------------------------------------
 
@@ -506,4 +508,4 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_leave_to_parent)
 
 
-__all__ = ["Database", "open_database", "rebuild_head"]
+__all__ = ["Database", "detach_unopened", "open_database", "rebuild_head"]

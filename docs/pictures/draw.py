@@ -65,7 +65,7 @@ def draw_shell(terminal: Terminal) -> None:
     terminal.enter("restore table orders to lsn 2;")
     terminal.see("│ rows │")
     terminal.enter(".diff orders branch:main branch:fix")
-    terminal.see("1 changed")
+    terminal.see("1 updated")
     terminal.see_prompt("shop.db fix>")
 
 

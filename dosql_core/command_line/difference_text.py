@@ -1,80 +1,108 @@
-"""The difference between two moments as lines for a person."""
+"""The difference between two moments as lines for a person, or as plain values for a program."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
 
-from dosql_core.command_line.comparison import (
-    ADDED,
-    CHANGED,
-    REMOVED,
-    Comparison,
-    RowDifference,
-    TablePair,
-)
 from dosql_core.command_line.results.style import Palette
 from dosql_core.command_line.values import sql_literal
 from dosql_core.command_line.wording import counted
+from dosql_core.history.differences import Difference
+from dosql_core.rows.row_change import Operation, RowChange
+
+_TOLD = {Operation.DELETE: "deleted", Operation.UPDATE: "updated", Operation.INSERT: "inserted"}
 
 
 def difference_lines(
-    comparison: Comparison, pairs: Iterable[TablePair], limit: int | None, palette: Palette
+    difference: Difference, table: str | None, limit: int | None, palette: Palette
 ) -> Iterator[str]:
     """Lines that tell what differs, at most `limit` rows of each table; none if nothing does."""
-    for pair in pairs:
-        yield from _table_lines(comparison, pair, limit, palette)
+    shown: dict[str, list[RowChange]] = {}
+    counts: dict[str, Counter[Operation]] = {}
+    for change in difference.rows(table):
+        rows = shown.setdefault(change.table, [])
+        counts.setdefault(change.table, Counter())[change.operation] += 1
+        if limit is None or len(rows) < limit:
+            rows.append(change)
+    notes = _schema_notes(difference, table, palette)
+    for name in dict.fromkeys([*notes, *shown]):
+        count = counts.get(name, Counter())
+        told = [f"{count[kind]:,} {word}" for kind, word in _TOLD.items() if count[kind]]
+        parts = [", ".join(told), *notes.get(name, ())]
+        summary = "; ".join(part for part in parts if part)
+        yield f"{palette.header}{name}{palette.reset}  {summary}\n"
+        rows = shown.get(name, [])
+        for change in rows:
+            yield f"  {_row_text(change, palette)}\n"
+        if hidden := count.total() - len(rows):
+            more = counted(hidden, "more row", "more rows")
+            yield f"  {palette.border}... and {more}{palette.reset}\n"
 
 
-def _table_lines(
-    comparison: Comparison, pair: TablePair, limit: int | None, palette: Palette
-) -> Iterator[str]:
-    bold, reset = palette.header, palette.reset
-    if pair.before is None:
-        yield f"{bold}{pair.name}{reset}  {palette.added}table created{reset}\n"
-        return
-    if pair.after is None:
-        yield f"{bold}{pair.name}{reset}  {palette.removed}table dropped{reset}\n"
-        return
-    differences = comparison.differences(pair)
-    shown = list(islice(differences, limit))
-    counts = dict.fromkeys((REMOVED, CHANGED, ADDED), 0)
-    for difference in shown:
-        counts[difference.kind] += 1
-    for difference in differences:
-        counts[difference.kind] += 1
-    note = _column_note(pair)
-    if not shown and not note:
-        return
-    told = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
-    yield f"{bold}{pair.name}{reset}  {'; '.join(part for part in (told, note) if part)}\n"
-    for difference in shown:
-        yield f"  {_difference_text(difference, palette)}\n"
-    if hidden := sum(counts.values()) - len(shown):
-        yield f"  {palette.border}... and {counted(hidden, 'more row', 'more rows')}{reset}\n"
+def difference_as_json(difference: Difference, table: str | None) -> dict[str, Any]:
+    """The difference as plain values."""
+    return {
+        "schema": [
+            asdict(change)
+            for change in difference.schema_changes()
+            if table is None or change.name.casefold() == table.casefold()
+        ],
+        "rows": [
+            {
+                "table": change.table,
+                "operation": change.operation.value,
+                "key": change.key,
+                "before": change.before,
+                "after": change.after,
+            }
+            for change in difference.rows(table)
+        ],
+    }
 
 
-def _column_note(pair: TablePair) -> str:
-    assert pair.before and pair.after
-    before = [column.name for column in pair.before.columns]
-    after = [column.name for column in pair.after.columns]
+def _schema_notes(
+    difference: Difference, table: str | None, palette: Palette
+) -> dict[str, list[str]]:
+    notes: dict[str, list[str]] = {}
+    for change in difference.schema_changes():
+        if table is not None and change.name.casefold() != table.casefold():
+            continue
+        if change.before is None:
+            note = f"{palette.added}{change.kind} created{palette.reset}"
+        elif change.after is None:
+            note = f"{palette.removed}{change.kind} dropped{palette.reset}"
+        else:
+            note = _columns_note(difference, change.name) or f"{change.kind} altered"
+        notes.setdefault(change.name, []).append(note)
+    return notes
+
+
+def _columns_note(difference: Difference, table: str) -> str:
+    before, after = difference.columns(table)
     parts = [f"column {name} added" for name in after if name not in before]
     parts += [f"column {name} dropped" for name in before if name not in after]
     return ", ".join(parts)
 
 
-def _difference_text(difference: RowDifference, palette: Palette) -> str:
-    key = ", ".join(f"{name}={sql_literal(value)}" for name, value in difference.key.items())
-    before, after = difference.before or {}, difference.after or {}
-    if difference.kind == CHANGED:
+def _row_text(change: RowChange, palette: Palette) -> str:
+    key = ", ".join(f"{name}={sql_literal(value)}" for name, value in change.key.items())
+    if change.operation is Operation.UPDATE:
+        before, after = change.before or {}, change.after or {}
         changes = ", ".join(
-            f"{name}: {sql_literal(before[name])} → {sql_literal(after[name])}" for name in after
+            f"{name}: {sql_literal(before[name])} → {sql_literal(after[name])}"
+            if name in before
+            else f"{name}: {sql_literal(after[name])}"
+            for name in change.changed_columns
         )
         return f"{palette.changed}~ {key}{palette.reset}  {changes}"
-    mark, colour = ("+", palette.added) if difference.kind == ADDED else ("-", palette.removed)
+    is_insert = change.operation is Operation.INSERT
+    mark, colour = ("+", palette.added) if is_insert else ("-", palette.removed)
     values = ", ".join(
         f"{name}={sql_literal(value)}"
-        for name, value in (after or before).items()
-        if name not in difference.key
+        for name, value in (change.after or change.before or {}).items()
+        if name not in change.key
     )
     return f"{colour}{mark} {key}{palette.reset}  {values}".rstrip()

@@ -1,10 +1,8 @@
-"""Moments as typed on a command line or in the shell, and as SQL says them."""
+"""Moments as typed on a command line or in the shell."""
 
 from __future__ import annotations
 
 from dosql_core.command_line.reporting import UsageError
-from dosql_core.command_line.sql_words import identifier
-from dosql_core.command_line.values import text_literal
 
 Moment = int | str
 
@@ -24,46 +22,3 @@ def parse_moment(text: str) -> Moment:
     if not stripped:
         raise UsageError("the moment is empty", MOMENT_HELP)
     return int(stripped) if stripped.isdecimal() else stripped
-
-
-def as_of_clause(moment: Moment) -> str:
-    """The clause that makes a table reference read the moment.
-
-    Source: docs/sql.md
-    """
-    return f"FOR SYSTEM_TIME AS OF {_moment_sql(moment)}"
-
-
-def table_at(table: str, moment: Moment | None, alias: str) -> str:
-    """A reference to the table as of the moment, or as it is now for None."""
-    if moment is None:
-        return f"{identifier(table)} AS {alias}"
-    return f"{identifier(table)} {as_of_clause(moment)} AS {alias}"
-
-
-def _moment_sql(moment: Moment) -> str:
-    if isinstance(moment, int):
-        return f"LSN {moment}"
-    kind, colon, value = moment.partition(":")
-    value = value.strip()
-    match kind.strip().lower() if colon else "":
-        case "lsn" | "version":
-            return f"LSN {_whole_number(value)}"
-        case "snapshot":
-            return f"SNAPSHOT {text_literal(value)}"
-        case "timestamp":
-            return f"TIMESTAMP {text_literal(value)}"
-        case "branch":
-            name, at, inner = value.partition("@")
-            within = f" {_moment_sql(parse_moment(inner))}" if at else ""
-            return f"BRANCH {text_literal(name)}{within}"
-    return f"TIMESTAMP {text_literal(moment)}"
-
-
-def _whole_number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise UsageError(
-            f"{text!r} is not an LSN: it must be a whole number", MOMENT_HELP
-        ) from None

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import dosql_dbapi
 from dosql_core.command_line.moments import Moment
 from dosql_core.command_line.reporting import UsageError
-from dosql_core.database import Database, open_database, rebuild_head
+from dosql_core.database import Database, detach_unopened, open_database, rebuild_head
 from dosql_core.errors import NoHistoryError
 from dosql_core.options import DatabaseOptions
 
@@ -87,6 +87,17 @@ def rebuild_lost_head(path: str, branch: str) -> int:
     Errors: what `rebuild_head` raises.
     """
     return rebuild_head(path, branch)
+
+
+def detach(path: str, *, is_sound: bool) -> None:
+    """Leave the plain file; a history that cannot be opened is removed as it is.
+
+    Errors: what `Database.detach` and `detach_unopened` raise.
+    """
+    if is_sound:
+        open_existing(path).detach()
+    else:
+        detach_unopened(path)
 
 
 def require_database(path: str) -> None:

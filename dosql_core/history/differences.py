@@ -41,6 +41,12 @@ class Difference:
         """The tables of either moment, but not what virtual tables keep for themselves."""
         return tuple(pair.name for pair in self._rows.pairs if not pair.layout.is_shadow)
 
+    def columns(self, table: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The columns a table had and has, generated ones left out; none where it was not."""
+        layouts = [schema.tables.get(table) for schema in self._schemas]
+        before, after = (() if layout is None else layout.columns for layout in layouts)
+        return before, after
+
     def schema_changes(self) -> list[SchemaChange]:
         """What was made, dropped or altered, in the order in which it is defined."""
         return schema_changes(*self._schemas)

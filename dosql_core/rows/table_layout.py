@@ -79,8 +79,8 @@ class TableLayout:
 class Schema:
     """The schema of a moment.
 
-    Shape: `tables` by name, without virtual tables and those that SQLite and DoSQL keep; `objects` is
-           the SQL of every table, index, view and trigger by kind and name.
+    Shape: `tables` by name, without virtual tables and those that SQLite and DoSQL keep;
+           `objects` is the SQL of every table, index, view and trigger by kind and name.
     """
 
     tables: dict[str, TableLayout]

@@ -17,16 +17,14 @@ from dosql_core.command_line.commands.parameters import (
     examples,
 )
 from dosql_core.command_line.commands.printing import (
-    plain,
     print_facts,
     print_json,
     print_table,
 )
-from dosql_core.command_line.comparison import Comparison
-from dosql_core.command_line.difference_text import difference_lines
+from dosql_core.command_line.difference_text import difference_as_json, difference_lines
 from dosql_core.command_line.exit_codes import ExitCode
 from dosql_core.command_line.moments import PRESENT, parse_moment
-from dosql_core.command_line.opening import Target, connect, open_existing, require_database
+from dosql_core.command_line.opening import Target, connect, open_existing
 from dosql_core.command_line.reporting import UsageError, palette_for, progress_bar
 from dosql_core.command_line.results.layouts import LAYOUTS
 from dosql_core.command_line.shell.interruption import Interruption
@@ -138,27 +136,20 @@ def diff(
     json: JsonOption = False,
 ) -> None:
     """Show the rows that differ between two moments, which may be on two branches."""
-    require_database(database)
-    present = after.lower() == PRESENT
-    target = _target(database, branch, None)
-    found_one = False
-    with Comparison(
-        target, parse_moment(before), None if present else parse_moment(after)
-    ) as comparison:
-        pairs = comparison.pairs if table is None else [comparison.only(table)]
+    earlier, later = parse_moment(before), None
+    if after.lower() != PRESENT:
+        later = parse_moment(after)
+    with (
+        open_existing(database) as opened,
+        opened.diff(earlier, later, branch or MAIN_BRANCH) as difference,
+    ):
         if json:
-            changes = [
-                plain(difference.to_json())
-                for pair in pairs
-                for difference in comparison.differences(pair)
-            ]
-            created = [pair.name for pair in pairs if pair.before is None]
-            dropped = [pair.name for pair in pairs if pair.after is None]
-            print_json({"tables_created": created, "tables_dropped": dropped, "rows": changes})
-            found_one = bool(changes or created or dropped)
+            told = difference_as_json(difference, table)
+            print_json(told)
+            found_one = bool(told["rows"] or told["schema"])
         else:
-            lines = difference_lines(comparison, pairs, limit or None, palette_for(sys.stdout))
-            for line in lines:
+            found_one = False
+            for line in difference_lines(difference, table, limit or None, palette_for(sys.stdout)):
                 found_one = True
                 sys.stdout.write(line)
             if not found_one:
@@ -196,6 +187,10 @@ def info(database: DatabasePath, json: JsonOption = False) -> None:
         "snapshots": found.snapshots,
         "history is kept": " or ".join(limit for limit in limits if limit) or "for ever",
     }
+    if found.oldest_reader_lsn is not None:
+        facts["oldest open snapshot"] = f"LSN {found.oldest_reader_lsn}"
+    if found.opening_note:
+        facts["found when opening"] = found.opening_note
     if found.maintenance_failure:
         facts["maintenance"] = f"failed: {found.maintenance_failure}"
     print_facts(facts)

@@ -12,9 +12,11 @@ import typer
 from dosql_core.command_line.commands.parameters import DatabasePath, JsonOption, examples
 from dosql_core.command_line.commands.printing import print_json
 from dosql_core.command_line.exit_codes import ExitCode
+from dosql_core.command_line.opening import detach as detach_from
 from dosql_core.command_line.opening import open_existing
 from dosql_core.command_line.reporting import CommandFailedError, UsageError, progress_bar
 from dosql_core.command_line.wording import counted, size_text
+from dosql_core.errors import Error
 from dosql_core.options import Retention
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w|seconds?|minutes?|hours?|days?|weeks?)")
@@ -100,18 +102,23 @@ def detach(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Leave the plain SQLite file, and remove its history, branches and snapshots for good."""
-    with open_existing(database) as opened:
-        found = opened.info()
-    loss = (
-        f"{counted(found.lsn, 'commit')} of history, {counted(found.branches - 1, 'fork')} and"
-        f" {counted(found.snapshots, 'snapshot')}"
-    )
+    is_sound = True
+    try:
+        with open_existing(database) as opened:
+            found = opened.info()
+        loss = (
+            f"{counted(found.lsn, 'commit')} of history, {counted(found.branches - 1, 'fork')} and"
+            f" {counted(found.snapshots, 'snapshot')}"
+        )
+    except Error as error:
+        is_sound = False
+        loss = f"a history that cannot be opened ({error})"
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError(f"this would remove {loss}", "say --yes to do it without being asked")
         if not typer.confirm(f"Remove {loss} of {database}?", err=True):
             raise CommandFailedError("nothing was removed")
-    open_existing(database).detach()
+    detach_from(database, is_sound=is_sound)
     print(f"{database} is a plain SQLite file now")
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dosql_core.command_line.comparison import Comparison
 from dosql_core.command_line.difference_text import difference_lines
 from dosql_core.command_line.moments import PRESENT, parse_moment
+from dosql_core.command_line.opening import open_existing
 from dosql_core.command_line.reporting import UsageError
 from dosql_core.command_line.schema import table_exists
 from dosql_core.command_line.shell.dot_command import Invocation, dot_command
 from dosql_core.command_line.shell.shell import Shell
 from dosql_core.command_line.sql_words import identifier
 from dosql_core.command_line.wording import counted, size_text
+from dosql_core.identifiers import MAIN_BRANCH
 
 _COMMITS_SHOWN = 20
 _DIFFERENCES_SHOWN = 20
@@ -102,11 +103,12 @@ def diff(shell: Shell, typed: Invocation) -> None:
     after = parse_moment(words[1]) if len(words) == 2 and words[1].lower() != PRESENT else None
     if shell.target.is_in_memory:
         raise UsageError("a database in memory has no past to compare with")
-    target = shell.target.at(branch=shell.branch, as_of=None)
     limit = None if "--all" in typed.words else _DIFFERENCES_SHOWN
-    with Comparison(target, before, after) as comparison:
-        pairs = comparison.pairs if table is None else [comparison.only(table)]
-        lines = difference_lines(comparison, pairs, limit, shell.output.palette)
+    with (
+        open_existing(shell.target.path) as database,
+        database.diff(before, after, shell.branch or MAIN_BRANCH) as difference,
+    ):
+        lines = difference_lines(difference, table, limit, shell.output.palette)
         shell.write_text(_or_nothing(lines))
 
 
