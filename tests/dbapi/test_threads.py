@@ -131,8 +131,8 @@ def test_a_connection_of_another_thread_is_refused_and_stays_usable(path):
 def test_a_connection_may_be_opened_in_one_thread_and_dropped_in_another(path):
     for _ in range(5):
         dropped = [dosql_dbapi.connect(path, isolation_level=None) for _ in range(THREADS)]
-        for number, con in enumerate(dropped):
-            con.execute(f"create table if not exists t{number}(n)")
+        for number in range(THREADS):  # no name may keep one of them
+            dropped[number].execute(f"create table if not exists t{number}(n)")
 
         def drop(number, dropped=dropped):
             con, dropped[number] = dropped[number], None
