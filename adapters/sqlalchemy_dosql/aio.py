@@ -19,7 +19,7 @@ import dosql_dbapi
 from dosql_dbapi import aio
 from dosql_dbapi.aio.worker import InterruptibleConnection
 from sqlalchemy_dosql.dialect import DoSQLDialect, DoSQLExecutionContext
-from sqlalchemy_dosql.driver import HERE, SERIALIZABLE, DriverConnection, Place
+from sqlalchemy_dosql.driver import HERE, DriverConnection, Place
 
 
 class AsyncDriverConnection(InterruptibleConnection, DriverConnection):
@@ -161,10 +161,6 @@ class AsyncConnection(AdaptedConnection):
     def rollback(self) -> None:
         if self._connection.in_transaction:
             self.run(DriverConnection.rollback)
-
-    def begin(self) -> None:
-        if self.level == SERIALIZABLE:
-            self.run(DriverConnection.begin)
 
     @property
     def level(self) -> str:

@@ -26,6 +26,7 @@ from sqlalchemy_dosql.driver import (
     HERE,
     ISOLATION_LEVELS,
     READ_UNCOMMITTED,
+    SERIALIZABLE,
     DriverConnection,
     Place,
 )
@@ -190,6 +191,8 @@ class DoSQLDialect(SQLiteDialect_pysqlite):
         def dispose_pools(_engine: Engine) -> None:
             pools.dispose()
 
+        # That listens to nothing that happens to statements, so they need not look for listeners.
+        engine._has_events = False
         _engines.add(engine)
         _watch_forks()
 
@@ -244,7 +247,8 @@ class DoSQLDialect(SQLiteDialect_pysqlite):
     # -- transactions ------------------------------------------------------------------------------
 
     def do_begin(self, dbapi_connection: Any) -> None:
-        dbapi_connection.begin()
+        if dbapi_connection.dbapi_connection.level == SERIALIZABLE:
+            dbapi_connection.begin()
 
     def do_savepoint(self, connection: Any, name: str) -> None:
         connection.connection.begin_write()

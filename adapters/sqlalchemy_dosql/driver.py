@@ -50,8 +50,8 @@ class DriverConnection(dosql_dbapi.Connection):
         super().__init__(*arguments, **options)
 
     def begin(self) -> None:
-        """A transaction of SQLAlchemy begins."""
-        if self.level == SERIALIZABLE and not self.in_transaction:
+        """Open the transaction before its first statement, as SERIALIZABLE has it."""
+        if not self.in_transaction:
             self.execute("BEGIN")
 
     def begin_write(self) -> None:
