@@ -1,4 +1,4 @@
-"""What becomes of a history whose database file the program itself deleted.
+"""What becomes of a history that is not wanted, or whose database file the program itself deleted.
 
 A program that deletes its database and makes it anew means to begin anew, as every program written
 for SQLite may. When the file is gone for another reason, its history must stay where it is, for the
@@ -14,8 +14,10 @@ import os
 import shutil
 
 from dosql_core.storage.durable_files import sync_directory
+from dosql_core.storage.file_lock import exclusive_lock
 
 DELETED_SUFFIX = ".deleted"
+_REMOVED_SUFFIX = ".removed"
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT
 
 _closed_here: dict[str, str] = {}
@@ -52,3 +54,24 @@ def set_aside(path: str, directory: str, database_id: object) -> bool:
         sync_directory(os.path.dirname(directory))
     del _closed_here[path]
     return True
+
+
+def remove_history(directory: str) -> None:
+    """Remove a `-dosql` directory and all that is in it, sound or damaged.
+
+    Errors: BranchInUseError when somebody has the database open.
+    """
+    with contextlib.ExitStack() as held:
+        branches = os.path.join(directory, "branches")
+        for branch in os.listdir(branches):
+            lock = os.path.join(branches, branch, "in_use.lock")
+            held.enter_context(exclusive_lock(lock, refusal=f"branch {branch!r} is open"))
+        # renamed first: a crash must not leave half a history that looks like a whole one
+        os.rename(directory, directory + _REMOVED_SUFFIX)
+        sync_directory(os.path.dirname(directory))
+        remove_leftovers(directory)
+
+
+def remove_leftovers(directory: str) -> None:
+    """Finish a removal that a crash cut short."""
+    shutil.rmtree(directory + _REMOVED_SUFFIX, ignore_errors=True)

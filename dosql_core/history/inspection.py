@@ -15,7 +15,11 @@ from dosql_core.options import Retention
 class DatabaseInfo:
     """Sizes, counts and settings of a database.
 
+    Shape: `opening_note` tells what was found when this process opened the file, if it was not
+           as history left it: moved, copied, restored or written by another program.
     Units: `*_bytes` are bytes on disk; `oldest_lsn` and `lsn` are main's; times are UTC text.
+           `oldest_reader_lsn` is that of the oldest snapshot the WAL has to keep frames for, ours
+           included; `readers_need_the_wal` is whether there is any.
     """
 
     path: str
@@ -33,6 +37,8 @@ class DatabaseInfo:
     retention: Retention
     is_keeper: bool
     readers_need_the_wal: bool
+    oldest_reader_lsn: int | None
+    opening_note: str | None
     maintenance_failure: str | None
 
 
@@ -40,6 +46,7 @@ def inspect(database: BranchedDatabase) -> DatabaseInfo:
     """Look at a database; its present commits are captured first."""
     refs = database.refs()
     with database.opened_head(MAIN_BRANCH_ID) as head:
+        oldest_reader_lsn = head.oldest_reader_lsn()
         lsn = head.capture_now()
         failure = head.maintenance.failure
         path = head.place.database_path
@@ -59,6 +66,8 @@ def inspect(database: BranchedDatabase) -> DatabaseInfo:
             len(refs.snapshots),
             refs.retention,
             head.is_keeper,
-            head.index.readers_need_the_wal(),
+            oldest_reader_lsn is not None,
+            oldest_reader_lsn,
+            head.opening_note,
             str(failure) if failure else None,
         )

@@ -48,6 +48,8 @@ from dosql_core.storage.durable_files import make_directory
 from dosql_core.storage.page_history import PageHistory
 
 _LOOKS_MAX = 200
+_BACKLOG_CYCLES = 4
+_BACKLOG_WAIT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class Head:
         self._on_cycle = on_cycle
         self._stamp_before: tuple[int, int, int, int] | None = None
         self._undo = contextlib.ExitStack()
+        self.opening_note: str | None = None
         self.pin_lock = threading.RLock()
         self._keeper: Keeper | None = None
         self._keeper_lock = threading.RLock()
@@ -186,6 +189,7 @@ class Head:
                 f"pages of {own.page_size}",
                 hint="`dosql detach` it and open it again to begin a new history",
             )
+        self._undo.callback(own.close)
         self.own_history = own
         self.history = PageHistory(own, self.place.parent)
 
@@ -309,7 +313,10 @@ class Head:
             elif self.place.is_overlay:
                 raise LostCommitsError(f"{self.place.database_path}: {reason}")
             else:
-                self._record_gap(state, reason)
+                lsn = self._record_gap(state, reason)
+                self.opening_note = f"{reason}: " + (
+                    "its pages are those history has" if lsn is None else f"see LSN {lsn}"
+                )
 
     def _has_schema(self) -> bool:
         return bool(run(self.pin_connection, "SELECT 1 FROM sqlite_schema LIMIT 1"))
@@ -347,13 +354,13 @@ class Head:
             return "another program checkpointed while nobody watched"
         return None
 
-    def _record_gap(self, state: WalState, reason: str) -> None:
+    def _record_gap(self, state: WalState, reason: str) -> Lsn | None:
         now = Microseconds(max(time.time_ns() // 1000, self.times.next_time()))
         is_in_file = state.frames == 0  # where it is not, the cycle that follows will do it
         position = self._position_at(state, self.own_history.newest_lsn, is_complete=is_in_file)
         pages = self.pages(state)
         try:
-            close_gap(pages, self.own_history, self.history, position, now, reason)
+            return close_gap(pages, self.own_history, self.history, position, now, reason)
         finally:
             pages.close()
 
@@ -410,6 +417,16 @@ class Head:
                 time.sleep(0.0005)  # the WAL is being restarted just now
         return self.clock.lsn_of(self.index.state())
 
+    def oldest_reader_lsn(self) -> Lsn | None:
+        """The LSN of the oldest snapshot whose frames the WAL must keep, the keeper's included."""
+        salts, frame = self.index.state().salts, self.index.oldest_mark_in_use()
+        if frame is None:
+            return None
+        with self.pinned() as (_connection, state):
+            if state.salts != salts:  # the WAL began anew, so whoever it was has gone
+                return None
+            return self.clock.lsn_of(replace(state, frames=frame))
+
     def capture_now(self) -> Lsn:
         """Seal every commit made so far and return the newest LSN of history."""
         with self.pinned() as (connection, state):
@@ -420,10 +437,22 @@ class Head:
     # -- keeping the WAL short ---------------------------------------------------------------------
 
     def note_frames(self, frames: int) -> None:
-        """A commit left the WAL this long: have it captured and recycled when it is too long."""
+        """A commit left the WAL this long: have it captured and recycled when it is too long.
+
+        Where capture has fallen far behind, the writer waits for it a while, and so do those who
+        come after: a WAL must not outgrow the disk because writing is cheaper than capturing.
+        """
         if frames >= self.next_cycle_frames:
             self.next_cycle_frames = frames + self.capture_frames
-            self.maintenance.wake()
+            if frames - self._captured_frames() > _BACKLOG_CYCLES * self.capture_frames:
+                self.maintenance.wait_for_a_cycle(_BACKLOG_WAIT_SECONDS)
+            else:
+                self.maintenance.wake()
+
+    def _captured_frames(self) -> int:
+        """How many frames of the present WAL history had when this process looked last."""
+        captured = CapturedPosition.from_json(self.own_history.captured)
+        return captured.frame if captured.salts == self.index.state().salts else 0
 
     def checkpoint(self, *, then_tidies: bool = True) -> bool:
         """Run the keeper's cycle now; False when not everything could be checkpointed.
@@ -435,6 +464,7 @@ class Head:
             return False
         with self._keeper_lock:
             assert self._keeper is not None
+            self.capture_now()  # the bulk while others write on; the cycle takes what came since
             copied_all = self._keeper.cycle(self.gate)
             frames = self.index.state().frames
         self.next_cycle_frames = self.capture_frames + (0 if copied_all else frames)

@@ -20,6 +20,7 @@ class Maintenance:
         self._stop = False
         self._thread: threading.Thread | None = None
         self._start_lock = threading.Lock()
+        self._cycled = threading.Condition()
         self.failure: BaseException | None = None
 
     def wake(self) -> None:
@@ -27,6 +28,12 @@ class Maintenance:
         self._wake.set()
         if self._thread is None:
             self.start()
+
+    def wait_for_a_cycle(self, timeout_seconds: float) -> None:
+        """Have a cycle run and wait until one has ended, or for that long."""
+        with self._cycled:
+            self.wake()
+            self._cycled.wait(timeout_seconds)
 
     def start(self) -> None:
         """Start the thread unless it runs."""
@@ -57,3 +64,5 @@ class Maintenance:
                 self.failure = None
             except Exception as error:  # told by `info` and by the next close, which tries again
                 self.failure = error
+            with self._cycled:
+                self._cycled.notify_all()

@@ -24,6 +24,7 @@ _F_OFD_GETLK = 36  # Linux; it also reports the POSIX locks of this very process
 _WRITE_LOCK = 120
 _READ_LOCK_1 = 124
 _READ_LOCKS_ABOVE_0 = 4
+_READ_MARK_1_WORD = 26
 MX_FRAME_WORD = 4
 SALT_1_WORD = 8
 _BACKFILLED_WORD = 24
@@ -90,6 +91,17 @@ class WalIndex:
     def readers_need_the_wal(self) -> bool:
         """Whether any process, this one included, reads at a mark inside the WAL."""
         return self._is_locked(_READ_LOCK_1, _READ_LOCKS_ABOVE_0)
+
+    def oldest_mark_in_use(self) -> int | None:
+        """The frame that the oldest reader inside the WAL reads up to; None when there is none."""
+        return min(
+            (
+                self.words[_READ_MARK_1_WORD + slot]
+                for slot in range(_READ_LOCKS_ABOVE_0)
+                if self._is_locked(_READ_LOCK_1 + slot, 1)
+            ),
+            default=None,
+        )
 
     def is_write_locked(self) -> bool:
         """Whether any process, this one included, holds SQLite's write lock."""
