@@ -6,6 +6,7 @@ from typing import Final
 
 from dosql_core.errors import ProgrammingError
 from dosql_core.language.classify import Statement, StatementKind, classify
+from dosql_core.language.splitting import start_of_statement
 
 # Plans are small integers because the driver compares one for every statement it runs.
 READ: Final = 1
@@ -62,6 +63,7 @@ class PlanBook(dict[str, int]):
             or self.looks_at_parameters
             or ";" in sql
             or "of" in lowered
+            or "system_time" in lowered
             or "returning" in lowered
             or "branch" in lowered  # DELETE BRANCH is ours
             or "\0" in sql
@@ -82,7 +84,11 @@ class PlanBook(dict[str, int]):
         if statement.text is sql and statement.as_of is None and not self.looks_at_parameters:
             if statement.kind is StatementKind.SELECT:
                 return READ
-            if statement.kind is StatementKind.DML and not statement.has_returning:
+            if (
+                statement.kind is StatementKind.DML
+                and not statement.has_returning
+                and begins_implicitly(statement)
+            ):
                 return WRITE
         self.statements[sql] = statement
         return OTHER
@@ -93,6 +99,15 @@ class PlanBook(dict[str, int]):
         if known is None:
             known = self.statements[sql] = classify(sql)
         return known
+
+
+def begins_implicitly(statement: Statement) -> bool:
+    """Whether a write begins a transaction where none is open.
+
+    One behind WITH does not in sqlite3, which goes by the first word, so programs do not commit it.
+    """
+    start = start_of_statement(statement.text)
+    return statement.text[start : start + 4].upper() != "WITH"
 
 
 def _is_open_comment(tail: str) -> bool:

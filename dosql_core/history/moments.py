@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import re
 import time
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ _RELATIVE = re.compile(
     re.IGNORECASE,
 )
 _UNIT_US = {"u": 1, "s": 1_000_000, "h": 3_600_000_000, "d": 86_400_000_000, "w": 604_800_000_000}
+_EARLIEST, _LATEST = -62_135_596_800_000_000, 253_402_300_799_999_999
 _PREFIXED = re.compile(r"\s*(lsn|version|snapshot|branch|timestamp)\s*:\s*(.*)", re.I | re.S)
 
 
@@ -107,8 +109,8 @@ def time_from(value: SqlValue | datetime.date | datetime.datetime) -> Microsecon
         return _microseconds(
             datetime.datetime(value.year, value.month, value.day, tzinfo=datetime.UTC)
         )
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return Microseconds(round(value * 1_000_000))
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return _within_years(value * 1_000_000, value)
     if isinstance(value, str):
         text = value.strip()
         if text.lower() in ("now", "current"):
@@ -139,7 +141,14 @@ def _relative_time(relative: re.Match[str], text: str) -> Microseconds:
         raise FutureMomentError(
             f"{text!r} lies in the future", hint="write '-1 hour' or '1 hour ago'"
         )
-    return Microseconds(now() - round(float(amount) * unit_us))
+    return _within_years(now() - float(amount) * unit_us, text)
+
+
+def _within_years(microseconds: float, told: object) -> Microseconds:
+    """The time, when text can tell it: the years 1 to 9999. Errors: MomentNotFoundError."""
+    if not _EARLIEST <= microseconds <= _LATEST:
+        raise MomentNotFoundError(f"{told!r} lies outside of the years 1 to 9999")
+    return Microseconds(round(microseconds))
 
 
 def _microseconds(moment: datetime.datetime) -> Microseconds:

@@ -82,6 +82,7 @@ _ENDS_FROM = frozenset(
     {"EXCEPT", "GROUP", "HAVING", "INTERSECT", "LIMIT", "ORDER", "RETURNING", "SELECT", "SET"}
     | {"UNION", "VALUES", "WHERE"}
 )
+_LOG_TABLE = "dosql_log"
 _RANGES = ("BETWEEN", "FROM", "ALL", "CONTAINED")
 _VALUES = (TokenKind.STRING, TokenKind.NUMBER, TokenKind.PARAMETER)
 _ONLY_AT_TABLES = "put AS OF right behind a table's name in FROM, JOIN or IN"
@@ -271,6 +272,12 @@ class _Walk:
         if clause is None:
             return
         self._check_schema(schema)
+        if unquoted(table).lower() == _LOG_TABLE:
+            raise cursor.time_travel_error(
+                f"{table.text} is the log of all moments, not a table that has one",
+                "compare its lsn or committed_at, or connect with as_of=",
+                table,
+            )
         if schema is None:
             self.unsettled.append((scope, table))
         moment, clause_start, clause_end = clause

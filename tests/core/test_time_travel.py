@@ -13,7 +13,12 @@ from typing import Any
 import pytest
 
 import dosql_dbapi
-from dosql_core.errors import NotSupportedError, OperationalError, ReadOnlyMomentError
+from dosql_core.errors import (
+    MomentNotFoundError,
+    NotSupportedError,
+    OperationalError,
+    ReadOnlyMomentError,
+)
 
 
 @pytest.fixture
@@ -200,6 +205,24 @@ def test_a_past_that_cannot_stand_beside_the_present_is_read_alone(con: Any, pat
     assert past.execute("select sum(balance) from spelled_out").fetchone() == (203,)
     past.close()
     assert con.execute("select sum(balance) from account as of lsn 3").fetchone() == (3,)
+
+
+@pytest.mark.parametrize(
+    "time", [float("nan"), float("inf"), 1e30, -1e30, "-99999999999 weeks", b"now", "", "yesterday"]
+)
+def test_what_is_no_time_is_told_so(con: Any, path: str, time: Any) -> None:
+    for ask in (
+        lambda: con.execute("select * from account as of timestamp ?", (time,)),
+        lambda: dosql_dbapi.connect(path, as_of=time),
+    ):
+        with pytest.raises(MomentNotFoundError) as told:
+            ask()
+        assert told.value.code == "TT_POINT_NOT_FOUND"
+
+
+def test_a_range_of_time_is_refused_as_not_there_yet(con: Any) -> None:
+    with pytest.raises(NotSupportedError, match="BETWEEN"):
+        con.execute("select * from account for system_time between 1 and 2")
 
 
 # -- a whole connection in the past ----------------------------------------------------------------

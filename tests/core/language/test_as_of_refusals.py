@@ -39,6 +39,7 @@ REFUSED = [
     ("create trigger r after insert on t begin select * from t as of lsn 1; end", 58,
      "a trigger", "pass the value"),
     ("select * from temp.t as of lsn 1", 15, "temporary tables", "real table"),
+    ("select * from dosql_log as of lsn 1", 15, "log of all moments", "compare its lsn"),
     ("select * from aux1.t as of lsn 1", 15, "aux1 is not the database", "by itself"),
     ("select x as of lsn 1 from t", 10, "does not follow a table", "right behind"),
     ("select * from t where x as of lsn 1", 25, "does not follow a table", "right behind"),
