@@ -17,6 +17,7 @@ from dosql_core.errors import Error
 COMMAND_NAMES = frozenset(
     {
         "branch",
+        "changes",
         "compact",
         "detach",
         "diff",
@@ -26,6 +27,7 @@ COMMAND_NAMES = frozenset(
         "log",
         "query",
         "restore",
+        "slot",
         "snapshot",
         "tour",
         "verify",

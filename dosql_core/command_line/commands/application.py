@@ -11,6 +11,7 @@ except ImportError:
 
 from dosql_core.command_line.commands import (
     branches,
+    changes,
     exporting,
     importing,
     past,
@@ -65,6 +66,7 @@ reading.register(app)
 past.register(app)
 app.add_typer(branches.app, name="branch")
 app.add_typer(snapshots.app, name="snapshot")
+changes.register(app)
 importing.register(app)
 exporting.register(app)
 upkeep.register(app)
