@@ -16,7 +16,7 @@ from dosql_core.options import DatabaseOptions, Retention
 
 pytestmark = pytest.mark.long
 
-ROWS, ROW_BYTES = 10_900, 100_000
+ROWS, ROW_BYTES = 11_300, 100_000
 ONE_GIGABYTE = 1 << 30
 TOTALS = "select count(*), sum(length(b)), sum(a) from t"
 MARKED = "select count(*) from t where substr(b, 1, 6) = x'6d61726b6564'"
@@ -72,7 +72,7 @@ def test_adoption_the_past_branches_compaction_and_verification(big_path: Path) 
             with contextlib.closing(
                 dosql_dbapi.connect(big_path, branch="dev", isolation_level=None)
             ) as dev:
-                dev.execute("delete from t where a > 10600")
+                dev.execute("delete from t where a > 11000")
                 dev.execute("insert into t select a + 20000, b from grown")
                 dev.execute("pragma wal_checkpoint").fetchone()
                 assert one(dev, "select count(*) from t") == (10_900,)
