@@ -16,9 +16,12 @@ def test_a_database_of_many_pages_is_read_twice_and_decoded_once(database_path, 
         con.execute("commit")
     decoded = []
     read_page = PageView.read_page
-    monkeypatch.setattr(
-        PageView, "read_page", lambda view, page: decoded.append(page) or read_page(view, page)
-    )
+
+    def count_and_read(view: PageView, page: int) -> bytes:
+        decoded.append(page)
+        return read_page(view, page)
+
+    monkeypatch.setattr(PageView, "read_page", count_and_read)
     with contextlib.closing(dosql_dbapi.connect(database_path, as_of=2)) as past:
         for _ in range(3):
             assert past.execute("select sum(length(a)) from t").fetchone() == (4_500_000,)
