@@ -63,6 +63,11 @@ ARCHIVES = {
         "2.0.58",
         "2acdcec9836b7c1514a9ad426e7731669a1186d96481a2e82c50bf2aebb49061",
     ),
+    "fastapi": SourceArchive(
+        "fastapi",
+        "0.165.0",
+        "dd94d4128319c1e1d50535ab023ab698f850a4d2822f0e181747b46f4ff3c0ab",
+    ),
     "alembic": SourceArchive(
         "alembic",
         "1.20.1",
