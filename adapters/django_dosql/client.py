@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from django.db.backends.base.client import BaseDatabaseClient
@@ -15,9 +16,9 @@ _SWITCHES = {
 
 
 class DatabaseClient(BaseDatabaseClient):
-    """Runs the shell."""
+    """Runs the shell with the Python at hand, so that it need not be on the path."""
 
-    executable_name = "dosql"
+    executable_name = sys.executable
 
     @classmethod
     def settings_to_cmd_args_env(
@@ -25,7 +26,7 @@ class DatabaseClient(BaseDatabaseClient):
     ) -> tuple[list[str], dict[str, str] | None]:
         """The words of the command line; its environment is the present one."""
         options = settings_dict.get("OPTIONS") or {}
-        words = [cls.executable_name, "shell"]
+        words = [cls.executable_name, "-m", "dosql_core.command_line", "shell"]
         for name, switch in _SWITCHES.items():
             if options.get(name) is not None:
                 words += [switch, str(options[name])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import pytest
 
@@ -94,8 +95,15 @@ def test_dbshell_opens_the_shell_on_the_same_place(library, tmp_path):
     wrapper = opened_with(branch="dev", durability="normal")
     words, environment = wrapper.client.settings_to_cmd_args_env(wrapper.settings_dict, ["-json"])
     path = tmp_path / "default.db"
-    expected = ["dosql", "shell", "--branch", "dev", "--durability", "normal", path, "-json"]
-    assert (words, environment) == (expected, None)
+    assert words[:3] == [sys.executable, "-m", "dosql_core.command_line"]
+    expected = ["shell", "--branch", "dev", "--durability", "normal", path, "-json"]
+    assert (words[3:], environment) == (expected, None)
+
+
+def test_dbshell_runs_statements(library, capfd):
+    library.Author.objects.create(name="Ann")
+    call_command("dbshell", "--", "select name from django_library_author")
+    assert capfd.readouterr().out == "Ann\n"
 
 
 def test_inspectdb_writes_the_models(library):
