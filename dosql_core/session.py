@@ -30,6 +30,7 @@ from dosql_core.kernel.connection import (
     OPEN_READ_WRITE,
     OPEN_URI,
     KernelConnection,
+    copy_settings,
     run,
 )
 from dosql_core.kernel.head_connection import HeadConnection
@@ -293,6 +294,7 @@ class HeadSession(_HistorySession):
                 self.options, durability=self.durability, timeout_seconds=self.timeout_seconds
             )
             connection = HeadConnection(head, options)
+            copy_settings(self.kernel, connection.kernel)
         except BaseException:
             self.database.release_head(branch_id)
             raise

@@ -17,6 +17,15 @@ OPEN_CREATE = apsw.SQLITE_OPEN_CREATE
 OPEN_URI = apsw.SQLITE_OPEN_URI
 
 
+# What SQLite keeps for a connection rather than in the file, and what changes an answer, a check or
+# how much memory is used.
+_CHOSEN_BY_PROGRAMS = (
+    "foreign_keys", "ignore_check_constraints", "recursive_triggers", "query_only",
+    "reverse_unordered_selects", "legacy_alter_table", "trusted_schema", "cell_size_check",
+    "automatic_index", "cache_size", "cache_spill", "temp_store",
+)  # fmt: skip
+
+
 class KernelConnection(apsw.Connection):
     """A connection of apsw's that remembers nothing of ours; sessions configure it."""
 
@@ -54,6 +63,14 @@ def pragma_value(connection: apsw.Connection, name: str) -> Any:
     """The single value `PRAGMA name` returns, or None when it returns no row."""
     rows = run(connection, f"PRAGMA {name}")
     return rows[0][0] if rows else None
+
+
+def copy_settings(source: apsw.Connection, target: apsw.Connection) -> None:
+    """Give `target` the settings that a program chose by PRAGMA for `source`."""
+    for name in _CHOSEN_BY_PROGRAMS:
+        chosen = pragma_value(source, name)
+        if chosen is not None and chosen != pragma_value(target, name):
+            run(target, f"PRAGMA {name} = {chosen}")
 
 
 def keep_off_the_wal(connection: apsw.Connection) -> None:

@@ -18,6 +18,7 @@ from dosql_core.errors import (
     BranchProtectedError,
     InvalidBranchNameError,
     NotSupportedError,
+    ReadOnlyMomentError,
     UncommittedChangesError,
 )
 
@@ -199,6 +200,24 @@ def test_what_a_program_registered_follows_the_connection(con: Any) -> None:
     assert cursor.execute("insert into t values (4)").fetchall() == []
     with pytest.raises(UncommittedChangesError):
         con.execute("use branch main")
+    con.rollback()
+
+
+def test_settings_of_pragmas_follow_the_connection(con: Any) -> None:
+    con.execute("create table child(t references parent(id))")
+    con.execute("create table parent(id integer primary key)")
+    con.execute("create branch dev")
+    con.execute("pragma foreign_keys = on")
+    con.execute("pragma cache_size = 77")
+    con.execute("set transaction read only")
+    con.execute("use branch dev")
+    assert con.execute("pragma cache_size").fetchone() == (77,)
+    with pytest.raises(ReadOnlyMomentError):
+        con.execute("insert into child values (1)")
+    con.rollback()
+    con.execute("set transaction read write")
+    with pytest.raises(dosql_dbapi.IntegrityError):
+        con.execute("insert into child values (1)")
     con.rollback()
 
 
