@@ -224,7 +224,9 @@ class Capture:
         return times, ring
 
     def close(self) -> None:
-        """Give the file lock's descriptor back."""
+        """Give the file lock's descriptor and the parent's segments back."""
+        if self._parent_view is not None:
+            self._parent_view.close()
         os.close(self._lock_descriptor)
 
 

@@ -90,6 +90,7 @@ class Head:
         self._stamp_before: tuple[int, int, int, int] | None = None
         self._undo = contextlib.ExitStack()
         self.opening_note: str | None = None
+        self._cycled = ((0, 0), 0)  # salts and length of the WAL at the end of our last cycle
         self.pin_lock = threading.RLock()
         self._keeper: Keeper | None = None
         self._keeper_lock = threading.RLock()
@@ -108,7 +109,7 @@ class Head:
             self.maintenance = Maintenance(self)
             if not self.try_to_keep(on_progress):
                 self._stamp_before = None
-                self.maintenance.start()
+            self.maintenance.start()
             fcntl.flock(opening, fcntl.LOCK_UN)
             self._closing = self._undo.pop_all()
 
@@ -444,15 +445,20 @@ class Head:
         """
         if frames >= self.next_cycle_frames:
             self.next_cycle_frames = frames + self.capture_frames
-            if frames - self._captured_frames() > _BACKLOG_CYCLES * self.capture_frames:
+            is_behind = frames - self._cycled_frames() > _BACKLOG_CYCLES * self.capture_frames
+            if self.is_keeper and is_behind:
                 self.maintenance.wait_for_a_cycle(_BACKLOG_WAIT_SECONDS)
             else:
                 self.maintenance.wake()
 
-    def _captured_frames(self) -> int:
-        """How many frames of the present WAL history had when this process looked last."""
-        captured = CapturedPosition.from_json(self.own_history.captured)
-        return captured.frame if captured.salts == self.index.state().salts else 0
+    def is_cycle_due(self) -> bool:
+        """Whether the WAL has grown enough for a cycle, whichever process wrote it."""
+        return self.index.state().frames - self._cycled_frames() >= self.capture_frames
+
+    def _cycled_frames(self) -> int:
+        """How many frames of the present WAL our last cycle has seen."""
+        salts, frames = self._cycled
+        return frames if salts == self.index.state().salts else 0
 
     def checkpoint(self, *, then_tidies: bool = True) -> bool:
         """Run the keeper's cycle now; False when not everything could be checkpointed.
@@ -466,7 +472,9 @@ class Head:
             assert self._keeper is not None
             self.capture_now()  # the bulk while others write on; the cycle takes what came since
             copied_all = self._keeper.cycle(self.gate)
-            frames = self.index.state().frames
+            state = self.index.state()
+            self._cycled = state.salts, state.frames
+            frames = state.frames
         self.next_cycle_frames = self.capture_frames + (0 if copied_all else frames)
         if self._on_cycle is not None and then_tidies:
             self._on_cycle(self)

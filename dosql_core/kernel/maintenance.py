@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dosql_core.kernel.head import Head
 
-_TAKE_OVER_SECONDS = 0.25
+_LOOK_SECONDS = 0.25
 
 
 class Maintenance:
-    """Starts when there is something to do for it; one thread a head at the most."""
+    """One thread a head, which sleeps but for a look at the WAL's length four times a second."""
 
     def __init__(self, head: Head) -> None:
         self._head = head
@@ -54,12 +54,13 @@ class Maintenance:
 
     def _run(self) -> None:
         while not self._stop:
-            woken = self._wake.wait(None if self._head.is_keeper else _TAKE_OVER_SECONDS)
+            # nobody else can tell that the keeper has died, or that another process has written
+            woken = self._wake.wait(_LOOK_SECONDS)
             if self._stop:
                 return
             self._wake.clear()
             try:
-                if self._head.try_to_keep() and woken:
+                if self._head.try_to_keep() and (woken or self._head.is_cycle_due()):
                     self._head.checkpoint()
                 self.failure = None
             except Exception as error:  # told by `info` and by the next close, which tries again

@@ -1,0 +1,54 @@
+"""The WAL stays within bounds, however fast it is written and by which process."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import dosql_dbapi
+from dosql_core.database import open_database
+from dosql_core.identifiers import MAIN_BRANCH_ID
+from dosql_core.options import DatabaseOptions
+from fixtures.programs import run_program
+
+CAPTURE_BYTES = 100_000
+
+
+def test_a_fast_writer_does_not_outrun_capture(database_path):
+    options = DatabaseOptions(wal_capture_bytes=CAPTURE_BYTES)
+    wal_bytes = []
+    with (
+        open_database(database_path, options) as database,
+        contextlib.closing(
+            dosql_dbapi.connect(database_path, isolation_level=None, durability="off")
+        ) as con,
+    ):
+        con.execute("create table t(id integer primary key, a)")
+        for number in range(3000):
+            con.execute("insert or replace into t values (?, randomblob(3000))", (number % 50,))
+            if number % 100 == 0:
+                wal_bytes.append(database.info().wal_bytes)
+    assert max(wal_bytes) < 12 * CAPTURE_BYTES
+
+
+WRITE_A_MEGABYTE = """
+import sys, dosql_dbapi
+con = dosql_dbapi.connect(sys.argv[1], isolation_level=None, durability="off")
+for number in range(300):
+    con.execute("insert or replace into t values (?, randomblob(3000))", (number % 50,))
+"""
+
+
+def test_an_idle_keeper_captures_what_another_process_writes(database_path):
+    options = DatabaseOptions(wal_capture_bytes=CAPTURE_BYTES)
+    with open_database(database_path, options) as database:
+        con = dosql_dbapi.connect(database_path, isolation_level=None)
+        con.execute("create table t(id integer primary key, a)")
+        run_program(WRITE_A_MEGABYTE, database_path)
+        history = database.known(MAIN_BRANCH_ID)
+        deadline = time.monotonic() + 60
+        while not history.newest_lsn > 200:  # nobody has asked for the past
+            assert time.monotonic() < deadline, history.newest_lsn
+            time.sleep(0.01)
+            history.refresh()
+        con.close()
