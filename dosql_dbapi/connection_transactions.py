@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from threading import get_ident
 from types import TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
+from dosql_core.errors import CursorClosedError
 from dosql_core.kernel.connection import KernelCursor
 from dosql_core.kernel.error_translation import KernelError, translate
 from dosql_dbapi.connection_state import ConnectionState
+
+if TYPE_CHECKING:
+    from dosql_dbapi.cursor import Cursor
 
 LEGACY_TRANSACTION_CONTROL = -1
 
@@ -23,10 +28,13 @@ class ConnectionTransactions(ConnectionState):
 
     def commit(self) -> None:
         """Commit what is pending; nothing happens when nothing is."""
-        self._check_usable()
-        with self._lock:
-            if self._autocommit is not True and not self._in_autocommit():
-                self._end("COMMIT")
+        if self._owner != get_ident() or self._is_closed:
+            self._check_usable()
+            with self._lock:  # any thread may use it
+                if self._autocommit is not True and not self._in_autocommit():
+                    self._end("COMMIT")
+        elif self._autocommit is not True and not self._in_autocommit():
+            self._end("COMMIT")
 
     def rollback(self) -> None:
         """Undo what is pending; nothing happens when nothing is."""
@@ -41,7 +49,10 @@ class ConnectionTransactions(ConnectionState):
         except KernelError as error:
             self._after_failure()
             raise translate(error) from error
-        self._after_statement()
+        if self._has_gate:
+            self._is_turn_due = False
+            self._is_next_read_noted = True
+            self._leave_write()
         if self._autocommit is False:
             self._begin("BEGIN", None)
 
@@ -58,8 +69,13 @@ class ConnectionTransactions(ConnectionState):
         if not is_writing:
             self._mark_deferred()
 
-    def _begin_write(self) -> None:
-        """Begin the implicit transaction of a write: at once with the write lock on a file."""
+    def _begin_write(self, cursor: Cursor) -> None:
+        """Begin the implicit transaction of a write: at once with the write lock on a file.
+
+        Errors: CursorClosedError, before anything is begun.
+        """
+        if getattr(cursor, "_is_closed", False):
+            raise CursorClosedError("Cannot operate on a closed cursor.")
         if self._has_gate:
             self._enter_write()
         try:

@@ -104,7 +104,7 @@ class Cursor(KernelCursor):
             elif plan == WRITE:
                 if connection._in_autocommit():
                     if connection._begin_sql is not None:
-                        connection._begin_write()
+                        connection._begin_write(self)
                         _run(self, sql, parameters)
                     elif connection._has_gate:
                         connection._enter_write()

@@ -6,13 +6,13 @@ columns of a result are called. The functions take the cursor they work for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from dosql_core.errors import ProgrammingError
+from dosql_core.errors import BindingCountError, CursorClosedError, ProgrammingError
 from dosql_core.kernel.connection import KernelCursor
 from dosql_core.kernel.error_translation import KernelError
 from dosql_core.language.classify import Statement, StatementKind
@@ -21,6 +21,7 @@ from dosql_dbapi import recovery
 from dosql_dbapi.adaptation import adapt_base_type
 from dosql_dbapi.conversion import convert_row
 from dosql_dbapi.parameters import bindable
+from dosql_dbapi.plans import begins_implicitly
 from dosql_dbapi.results import ColumnTypes, Described, Held
 from dosql_dbapi.row import Row, names_holder, new_row
 
@@ -33,6 +34,10 @@ _run_many = KernelCursor.executemany
 _step = KernelCursor.fetchone
 
 _READS = frozenset((StatementKind.SELECT, StatementKind.EXPLAIN, StatementKind.OTHER))
+_TAKES_NO_PARAMETERS = frozenset((StatementKind.EMPTY, StatementKind.BEGIN))
+_CHANGES_NO_ROWS = frozenset(
+    (StatementKind.DDL, StatementKind.VACUUM, StatementKind.ATTACH, StatementKind.DETACH)
+)
 _ENDS_TRANSACTION = frozenset(
     (StatementKind.COMMIT, StatementKind.ROLLBACK, StatementKind.RELEASE, StatementKind.ROLLBACK_TO)
 )
@@ -44,6 +49,7 @@ _ENDS_TRANSACTION = frozenset(
 def execute_other(cursor: Cursor, connection: Connection, sql: str, parameters: Any) -> None:
     """Run one statement whose plan is neither READ nor WRITE."""
     connection._check_usable()
+    _check_free(cursor)
     statement = connection._plans.statement(sql)
     cursor._row = None
     cursor._rowcount = -1
@@ -52,6 +58,11 @@ def execute_other(cursor: Cursor, connection: Connection, sql: str, parameters: 
         cursor._shape = connection._shape_for(cursor.row_factory)
         parameters = _adapted(parameters)
     kind = statement.kind
+    if kind in _TAKES_NO_PARAMETERS and parameters and not isinstance(parameters, Mapping):
+        raise BindingCountError(
+            "Incorrect number of bindings supplied. The current statement uses 0, and there are "
+            f"{len(parameters)} supplied."
+        )
     if kind is StatementKind.EMPTY:
         return
     if kind is StatementKind.COMMAND:
@@ -67,6 +78,8 @@ def execute_other(cursor: Cursor, connection: Connection, sql: str, parameters: 
             return
         text = verdict or text
     if kind is StatementKind.DML:
+        if connection._in_autocommit() and connection._begin_sql and begins_implicitly(statement):
+            connection._begin_write(cursor)
         _run_write(cursor, connection, text, parameters, statement.has_returning)
     elif kind in _READS or (kind is StatementKind.PRAGMA and not _may_write(statement)):
         if connection._is_next_read_noted:
@@ -91,6 +104,13 @@ def execute_other(cursor: Cursor, connection: Connection, sql: str, parameters: 
             connection._after_statement()
 
 
+def _check_free(cursor: Cursor) -> None:
+    if getattr(cursor, "_is_closed", False):
+        raise CursorClosedError(recovery.CLOSED_CURSOR)
+    if getattr(cursor, "_is_shaping", False):
+        raise ProgrammingError(recovery.RECURSIVE_USE)
+
+
 def _may_write(statement: Statement) -> bool:
     return statement.pragma is None or statement.pragma.value_text is not None
 
@@ -104,8 +124,6 @@ def _run_to_first_row(cursor: Cursor, text: str, parameters: Any) -> None:
 def _run_write(
     cursor: Cursor, connection: Connection, text: str, parameters: Any, has_returning: bool
 ) -> None:
-    if connection._in_autocommit() and connection._begin_sql is not None:
-        connection._begin_write()
     connection._begin_statement_that_may_write()
     try:
         _run(cursor, text, parameters)
@@ -148,20 +166,26 @@ def execute_many(cursor: Cursor, sql: str, sets: Iterable[Any]) -> None:
     """
     connection = recovery.connection_of(cursor)
     connection._check_usable()
+    _check_free(cursor)
     cursor._row = None
     cursor._described = None
     try:
         connection._plans[sql]
         statement = connection._plans.statement(sql)
-        if statement.kind is not StatementKind.DML:
-            raise ProgrammingError("executemany() can only execute DML statements.")
-        sets = iter(sets)
         text = statement.text
-        if statement.as_of is not None:
-            _run_each(cursor, sql, sets)
+        is_write = statement.kind is StatementKind.DML
+        if not is_write:
+            if statement.kind is not StatementKind.COMMAND:
+                connection._compile(text)  # its mistakes come first
+            if not _may_run_many_times(statement):
+                raise ProgrammingError("executemany() can only execute DML statements.")
+        sets = iter(sets)
+        if statement.as_of is not None or not is_write:
+            total = _run_each(cursor, sql, sets)
+            cursor._rowcount = total if is_write else -1
             return
-        if connection._in_autocommit() and connection._begin_sql is not None:
-            connection._begin_write()
+        if connection._in_autocommit() and connection._begin_sql and begins_implicitly(statement):
+            connection._begin_write(cursor)
         counted = _Counted(connection)
         try:
             _run_many(cursor, text, counted.count(sets))
@@ -204,21 +228,32 @@ class _Counted:
         self.rowcount = total
 
 
-def _run_each(cursor: Cursor, sql: str, sets: Iterator[Any]) -> None:
+def _may_run_many_times(statement: Statement) -> bool:
+    """Whether it changes something although it is no write of rows; sqlite3 refuses the others."""
+    if statement.kind is StatementKind.PRAGMA:
+        return _may_write(statement)
+    return statement.kind in _CHANGES_NO_ROWS
+
+
+def _run_each(cursor: Cursor, sql: str, sets: Iterator[Any]) -> int:
     total = 0
     for given in sets:
         cursor.execute(sql, given)
         total += cursor._rowcount
-    cursor._rowcount = total
+    return total
 
 
 # -- scripts ---------------------------------------------------------------------------------------
 
 
 def execute_script(cursor: Cursor, script: str) -> None:
-    """Run every statement of a script; rows are stepped through and dropped."""
+    """Run every statement of a script; rows are stepped through and dropped.
+
+    As in sqlite3, the result and the rowcount that the cursor had before stay as they were.
+    """
     connection = recovery.connection_of(cursor)
     connection._check_usable()
+    _check_free(cursor)
     if not isinstance(script, str):
         raise TypeError(f"executescript() argument must be str, not {type(script).__name__}")
     if "\0" in script:
@@ -228,18 +263,19 @@ def execute_script(cursor: Cursor, script: str) -> None:
     if connection._is_legacy and not connection._in_autocommit():
         connection.commit()
     begin_sql, connection._begin_sql = connection._begin_sql, None
+    runner = connection.cursor()
     try:
         for text in split_statements(script):
-            cursor.execute(text)
-            described_by = cursor._described
-            if type(described_by) is str:
-                for _row in iter(partial(_step, cursor), None):
+            runner.execute(text)
+            if type(runner._described) is str:
+                for _row in iter(partial(_step, runner), None):
                     pass
     except KernelError as error:
-        recovery.raise_translated(cursor, (), error)
+        recovery.raise_translated(runner, (), error)
     finally:
         connection._begin_sql = begin_sql
-        cursor._row = None
+        if not connection._is_closed:
+            runner.close()
 
 
 # -- fetching --------------------------------------------------------------------------------------

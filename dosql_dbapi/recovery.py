@@ -7,6 +7,7 @@ with it the statement, alive until the garbage collector runs.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -180,6 +181,7 @@ def _undecodable(cursor: Cursor, error: UnicodeDecodeError) -> OperationalError:
 
 def _binding_count(error: Exception) -> BindingCountError:
     text = str(error).partition("  Current offset")[0].replace("  ", " ")
+    text = re.sub(r"(uses \d+) and", r"\1, and", text)
     return BindingCountError(text if text.endswith((".", "!")) else f"{text}.")
 
 
