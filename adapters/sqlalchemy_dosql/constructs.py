@@ -26,7 +26,7 @@ class _HistoryElement(ExecutableDDLElement):
 
 @compiles(_HistoryElement, "sqlite")
 def _text_of(element: Any, compiler: Any, **_options: Any) -> str:
-    """The text, with its percent signs doubled where the driver's parameters need that."""
+    """The text as it is: the driver's parameters are question marks, which these have none of."""
     text: str = element.sql
     return text
 

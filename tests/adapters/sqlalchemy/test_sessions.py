@@ -51,6 +51,13 @@ def test_what_is_loaded_later_is_of_the_same_moment(session, before):
     assert session.get(Owner, BOB).accounts[0].balance == 15
 
 
+def test_a_lazy_load_does_not_take_the_present_object_that_is_at_hand(session, before):
+    present_owner = session.get(Owner, BOB)
+    then = session.get(Account, BOB, execution_options={"as_of": before})
+    assert then.owner is not present_owner
+    assert (then.owner.traits, present_owner.traits) == (None, {"patient": True})
+
+
 @pytest.mark.parametrize("strategy", [joinedload, selectinload, subqueryload])
 def test_what_is_loaded_along_is_of_the_same_moment(session, before, strategy):
     statement = select(Owner).options(strategy(Owner.accounts)).order_by(Owner.id)
