@@ -101,10 +101,10 @@ def test_splitting_takes_linear_time(unit: str) -> None:
         script = unit * count
         best = 1e9
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.thread_time()
             list(split_statements(script))
             is_complete(script)
-            best = min(best, time.perf_counter() - start)
+            best = min(best, time.thread_time() - start)
         return best
 
     assert seconds(20_000) < 40 * max(seconds(2_000), 0.001)

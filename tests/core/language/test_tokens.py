@@ -180,9 +180,9 @@ def test_no_text_takes_more_than_linear_time(unit: str) -> None:
         sql = "select " + unit * count
         best = 1e9
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.thread_time()
             significant_tokens(sql)
-            best = min(best, time.perf_counter() - start)
+            best = min(best, time.thread_time() - start)
         return best
 
     assert seconds(40_000) < 40 * max(seconds(4_000), 0.001)
