@@ -12,15 +12,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import peewee
 from peewee import SqliteDatabase, __exception_wrapper__
 
 import dosql_dbapi
 from peewee_dosql.errors import teach_peewee_our_errors
 from peewee_dosql.time_travel import DoSQLModel
 
-# What Peewee registers with the standard library's driver when it is imported.
+# What Peewee registers with the standard library's driver when it is imported; the last two from
+# Python 3.12 on, where the driver's own are deprecated.
 for _type in (decimal.Decimal, datetime.date, datetime.time):
     dosql_dbapi.register_adapter(_type, str)
+dosql_dbapi.register_adapter(datetime.datetime, lambda moment: moment.isoformat(" "))
+for _name in ("date", "timestamp"):
+    if hasattr(peewee, f"convert_{_name}"):
+        dosql_dbapi.register_converter(_name, getattr(peewee, f"convert_{_name}"))
 teach_peewee_our_errors()
 
 
