@@ -48,6 +48,7 @@ from dosql_core.storage.durable_files import make_directory
 from dosql_core.storage.page_history import PageHistory
 
 _LOOKS_MAX = 200
+_BULK_CAPTURES_MAX = 4
 _BACKLOG_CYCLES = 4
 _BACKLOG_WAIT_SECONDS = 2.0
 
@@ -470,7 +471,7 @@ class Head:
             return False
         with self._keeper_lock:
             assert self._keeper is not None
-            self.capture_now()  # the bulk while others write on; the cycle takes what came since
+            self._capture_the_bulk()
             copied_all = self._keeper.cycle(self.gate)
             state = self.index.state()
             self._cycled = state.salts, state.frames
@@ -479,6 +480,15 @@ class Head:
         if self._on_cycle is not None and then_tidies:
             self._on_cycle(self)
         return copied_all
+
+    def _capture_the_bulk(self) -> None:
+        """Capture while others write on, so that little is left to do under the write lock."""
+        for _ in range(_BULK_CAPTURES_MAX):
+            seen = self.index.state()
+            self.capture_now()
+            now = self.index.state()
+            if now.salts != seen.salts or now.frames - seen.frames < self.capture_frames:
+                return
 
     @property
     def keeper(self) -> Keeper:

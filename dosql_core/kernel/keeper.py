@@ -54,6 +54,7 @@ class Keeper:
     def write_lock(self, gate: WriteGate):  # type: ignore[no-untyped-def]
         """Hold SQLite's write lock, in turn; yields the state of the WAL, which stands still."""
         gate.enter(_GATE_SECONDS)
+        gate.is_maintained = True
         try:
             run(self.writer, "BEGIN IMMEDIATE")
             try:
@@ -62,6 +63,7 @@ class Keeper:
                 if self.writer.in_transaction:
                     run(self.writer, "ROLLBACK")
         finally:
+            gate.is_maintained = False
             gate.leave()
 
     def cycle(self, gate: WriteGate, *, last: bool = False) -> bool:

@@ -17,13 +17,15 @@ class WriteGate:
     costs no more than a lock does; `take` and `give_back` are the fast halves of it.
     """
 
-    __slots__ = ("_mutex", "_turn", "give_back", "take", "turnstile", "waiters")
+    __slots__ = ("_mutex", "_turn", "give_back", "is_maintained", "take", "turnstile", "waiters")
 
     def __init__(self, turnstile: Turnstile) -> None:
         self._mutex = threading.Lock()
         self._turn = threading.Lock()
         self.waiters: deque[threading.Lock] = deque()
         self.turnstile = turnstile
+        self.is_maintained = False
+        """Whether the keeper has the turn: it gives it back, so nobody gives up waiting for it."""
         self.take = self._turn.acquire
         self.give_back = self._turn.release
 
@@ -54,13 +56,13 @@ class WriteGate:
         with self._mutex:
             self.waiters.append(ticket)
             self._pass_on_if_free()
-        if ticket.acquire(timeout=max(timeout_seconds, 0.0)):
-            return
-        with self._mutex:
-            if ticket in self.waiters:
-                self.waiters.remove(ticket)
-                raise DatabaseLockedError("database is locked")
-        # the turn was handed over between the timeout and the mutex: it is ours
+        while not ticket.acquire(timeout=max(timeout_seconds, 0.0)):
+            with self._mutex:
+                if ticket not in self.waiters:
+                    return  # the turn was handed over between the timeout and the mutex: it is ours
+                if not (self.is_maintained and timeout_seconds > 0):
+                    self.waiters.remove(ticket)
+                    raise DatabaseLockedError("database is locked")
 
     def leave(self) -> None:
         """Hand the turn to whoever waits longest, or leave the gate open."""

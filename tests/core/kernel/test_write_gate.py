@@ -79,3 +79,24 @@ def test_no_two_writers_are_inside_at_once(gate, is_contended):
     assert set(met) == {1}
     gate.enter(0.0)  # nobody kept the turn
     gate.leave()
+
+
+def test_nobody_gives_up_while_the_keeper_has_the_turn(gate):
+    """A checkpoint after a commit of gigabytes takes longer than any timeout."""
+    gate.enter(0)
+    gate.is_maintained = True
+    passed = threading.Event()
+
+    def wait_for_the_turn() -> None:
+        gate.enter(0.01)
+        passed.set()
+
+    waiting = threading.Thread(target=wait_for_the_turn)
+    waiting.start()
+    until(lambda: gate.waiters)
+    assert not passed.wait(0.1)
+    gate.is_maintained = False
+    gate.leave()
+    assert passed.wait(10)
+    waiting.join()
+    gate.leave()
