@@ -191,6 +191,37 @@ async def test_a_write_cancelled_while_it_waits_for_its_turn_does_not_happen(dat
     await con.close()
 
 
+@story
+async def test_whatever_is_cancelled_transactions_stay_whole(database_path, seeded_random):
+    connections = [await numbered(database_path, 0)]
+    connections += [await aio.connect(database_path) for _ in range(2)]
+    turns = [asyncio.Lock() for _ in connections]
+
+    async def transfer(number):
+        place = number % len(connections)
+        async with turns[place], connections[place].transaction() as con:
+            await con.execute("insert into t values (?)", (number,))
+            await asyncio.sleep(0)
+            await con.execute("insert into t values (?)", (-number,))
+
+    tasks = [asyncio.create_task(transfer(number)) for number in range(1, 121)]
+    while not all(task.done() for task in tasks):
+        await asyncio.sleep(seeded_random.random() / 500)
+        seeded_random.choice(tasks).cancel()
+    done = [not task.cancelled() for task in tasks]
+    assert not any(con.in_transaction for con in connections)
+    rows = await connections[0].execute_fetchall(
+        "select abs(n), count(*), sum(n) from t group by 1"
+    )
+    # What was cancelled while its COMMIT ran may be there; what was not cancelled must be.
+    assert all((count, total) == (2, 0) for _number, count, total in rows)
+    assert {number for number, is_done in enumerate(done, 1) if is_done} <= {row[0] for row in rows}
+    for con in connections:
+        await con.execute("insert into t values (0)")
+        await con.commit()
+        await con.close()
+
+
 # -- transactions and history ----------------------------------------------------------------------
 
 
@@ -257,6 +288,33 @@ async def test_a_transaction_cancelled_while_it_begins_is_not_left_open(database
     with pytest.raises(asyncio.CancelledError):
         await entering
     await con.execute_fetchall("select 1")
+    assert not con.in_transaction
+    await con.close()
+
+
+@story
+async def test_the_end_of_a_transaction_comes_even_when_nobody_waits_for_it(database_path):
+    con = await numbered(database_path, 0)
+    gate = Gate()
+    await con.create_function("began", 0, gate.pass_through)
+
+    async def insert():
+        async with con.transaction():
+            await con.execute("insert into t values (1)")
+            others.append(asyncio.create_task(con.execute("select began()")))
+            await gate.reached()
+
+    others: list[asyncio.Task] = []
+    task = asyncio.create_task(insert())
+    await gate.reached()
+    while con._tx.empty():  # until the end of the transaction waits behind the other statement
+        await asyncio.sleep(0.001)
+    task.cancel()
+    gate.is_open.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await others[0]
+    assert await con.execute_fetchall("select count(*) from t") == [(1,)]
     assert not con.in_transaction
     await con.close()
 
