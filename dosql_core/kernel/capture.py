@@ -29,7 +29,8 @@ from dosql_core.storage.segment_format import CommitFlag, NewCommit
 from dosql_core.storage.wal_frames import commits_of, read_frames, read_page
 
 SEAL_BYTES_MAX = 32 * 1024 * 1024
-COMMIT_METADATA_TABLE = "_dosql_commits"
+# Named as SQLite's own tables are, so that programs which list or dump tables pass over it.
+COMMIT_METADATA_TABLE = "sqlite_dosql_commits"
 _METADATA_SQL = (
     f'SELECT committed_at, author, message FROM main."{COMMIT_METADATA_TABLE}" '
     "WHERE committed_at > ?"

@@ -245,11 +245,7 @@ class HeadConnection:
     def write_metadata(self, author: str | None, message: str | None) -> None:
         """Put author and message into the open write transaction; its commit will carry them."""
         table = f'main."{COMMIT_METADATA_TABLE}"'
-        run(
-            self.kernel,
-            f"CREATE TABLE IF NOT EXISTS {table} "
-            "(committed_at INTEGER PRIMARY KEY, author TEXT, message TEXT) WITHOUT ROWID",
-        )
+        self._make_metadata_table(table)
         # rows that were captured have done their work
         newest = self.head.own_history.newest_lsn
         captured_at = self.head.history.commit(newest).committed_at if newest else 0
@@ -258,6 +254,20 @@ class HeadConnection:
         at = self._planned_time = self.head.times.next_time()
         self.head.times.record(self.head.index, at)  # who asks for a later time has to wait for us
         run(self.kernel, f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", (at, author, message))
+
+    def _make_metadata_table(self, table: str) -> None:
+        is_there = "SELECT 1 FROM main.sqlite_schema WHERE name = ?"
+        if run(self.kernel, is_there, (COMMIT_METADATA_TABLE,)):
+            return
+        self.kernel.config(apsw.SQLITE_DBCONFIG_WRITABLE_SCHEMA, 1)  # for its name's beginning
+        try:
+            run(
+                self.kernel,
+                f"CREATE TABLE {table} "
+                "(committed_at INTEGER PRIMARY KEY, author TEXT, message TEXT) WITHOUT ROWID",
+            )
+        finally:
+            self.kernel.config(apsw.SQLITE_DBCONFIG_WRITABLE_SCHEMA, 0)
 
     def close(self) -> None:
         """Close the connection and give the turn up if it was held."""

@@ -336,6 +336,28 @@ def test_a_block_describes_its_commit_unless_it_changed_nothing(con: Any) -> Non
     assert descriptions(con, 5) == [("ann", "a row"), ("ann", "a table")]
 
 
+def test_descriptions_stay_out_of_sight(con: Any, path: str) -> None:
+    with con.transaction(author="ann"):
+        insert(con, 10)
+    con.execute("vacuum")
+    listed = "select name from sqlite_schema where type = 'table' and name not like 'sqlite~_%'"
+    assert con.execute(f"{listed} escape '~'").fetchall() == [("account",)]
+    assert not any("dosql" in line for line in con.iterdump())
+    with pytest.raises(OperationalError, match="reserved for internal use"):
+        con.execute("create table sqlite_mine(x)")
+    con.rollback()
+    dump = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); print(*c.iterdump());"
+        "print(c.execute('pragma integrity_check').fetchone()[0])"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", dump, path], capture_output=True, text=True, check=True
+    )
+    assert "dosql" not in told.stdout
+    assert told.stdout.endswith("ok\n")
+    assert con.execute("select author from dosql_log where lsn = 5").fetchone() == ("ann",)
+
+
 def test_the_log_of_another_branch_is_a_function(con: Any) -> None:
     con.execute("create branch side as of lsn 3")
     assert con.execute("select max(lsn) from dosql_log('side')").fetchone() == (3,)
