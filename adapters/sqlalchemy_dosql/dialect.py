@@ -318,7 +318,7 @@ def _close_idle_connections() -> None:
 def _forget_connections() -> None:
     for engine in list(_engines):
         if _is_file_database(engine):
-            cast(DoSQLDialect, engine.dialect).pools.dispose(close=False)
+            cast(DoSQLDialect, engine.dialect).pools.forget()
             engine.pool = engine.pool.recreate()
 
 

@@ -52,17 +52,20 @@ class PlacePools:
         with self._lock:
             self._pools[place] = pool
 
-    def dispose(self, branch: str | None = None, *, close: bool = True) -> None:
-        """Close the idle connections, of one branch or of all."""
+    def dispose(self, branch: str | None = None) -> None:
+        """Close the idle connections, of one branch or of all.
+
+        The pools stay: a connection that is lent comes back to one that will be disposed of again.
+        """
         with self._lock:
-            pools = [
-                self._pools.pop(place)
-                for place in list(self._pools)
-                if branch in (None, place.branch)
-            ]
-        if close:
-            for pool in pools:
-                pool.dispose()
+            pools = [pool for place, pool in self._pools.items() if branch in (None, place.branch)]
+        for pool in pools:
+            pool.dispose()
+
+    def forget(self) -> None:
+        """Leave every connection to the process this one was forked from."""
+        self._pools.clear()
+        self._lock = threading.Lock()  # another thread of the parent may hold the former one
 
 
 def _pool_at(place: Place, base: Pool) -> Pool:

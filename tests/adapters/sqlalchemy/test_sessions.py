@@ -9,7 +9,7 @@ pytest.importorskip("sqlalchemy")
 from sqlalchemy import delete, event, func, inspect, select, text, update
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, StatementError
 from sqlalchemy.orm import Session as StockSession
-from sqlalchemy.orm import joinedload, selectinload, sessionmaker, subqueryload, undefer
+from sqlalchemy.orm import joinedload, lazyload, selectinload, sessionmaker, subqueryload, undefer
 
 from fixtures.sqlalchemy_models import Account, Owner
 from sqlalchemy_dosql import HistorySession, Session, as_of, lsn_of, present_copy
@@ -58,6 +58,19 @@ def test_a_lazy_load_does_not_take_the_present_object_that_is_at_hand(session, b
     assert (then.owner.traits, present_owner.traits) == (None, {"patient": True})
 
 
+@pytest.mark.parametrize("strategy", [lazyload, selectinload, subqueryload])
+def test_a_query_that_was_compiled_for_one_moment_loads_along_from_another(bank, before, strategy):
+    for moment, balance in ((before, 20), (before + 1, 15), (before, 20), (None, 15)):
+        options = {} if moment is None else {"as_of": moment}
+        statement = select(Owner).options(strategy(Owner.accounts)).where(Owner.id == BOB)
+        with Session(bank) as session:
+            owner = session.scalars(statement.execution_options(**options)).one()
+            assert [account.balance for account in owner.accounts] == [balance]
+            session.expire(owner, ["accounts"])
+            session.expunge(owner.accounts[0])
+            assert [account.balance for account in owner.accounts] == [balance]
+
+
 @pytest.mark.parametrize("strategy", [joinedload, selectinload, subqueryload])
 def test_what_is_loaded_along_is_of_the_same_moment(session, before, strategy):
     statement = select(Owner).options(strategy(Owner.accounts)).order_by(Owner.id)
@@ -98,6 +111,20 @@ def test_three_moments_of_an_entity_stand_in_one_row(session, before):
     assert [account.balance for account in objects] == [15, 20, 15]
     assert len({id(account) for account in objects}) == 3
     assert [a.balance for a in session.execute(statement).one()] == [15, 20, 15]
+
+
+def test_a_query_for_another_moment_or_session_does_not_get_the_objects_of_the_first(bank, before):
+    seen = []
+    for moment, balance in ((before, 20), (before + 1, 15), (before, 20)):
+        with Session(bank) as session:
+            past = as_of(Account, moment)
+            both = select(Account, past).join(past, past.id == Account.id)
+            _now, then = session.execute(both.where(Account.id == BOB)).one()
+            assert then.balance == balance
+            assert then in session
+            assert inspect(then).identity_token.as_of == moment
+            seen.append(then)
+    assert len(set(map(id, seen))) == 3
 
 
 def test_an_entity_of_the_past_alone_is_an_object_of_the_past(session, before):
