@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import datetime
 import decimal
 import sys
@@ -194,6 +195,22 @@ def test_a_value_after_too_many_nulls_is_an_error_that_says_what_to_do(con):
         reader.read_all()
     reader = con.execute(sql).fetch_record_batch(10, schema={"x": pa.int64()})
     assert reader.read_all().num_rows == 300
+
+
+def test_a_stream_may_be_read_by_another_thread_when_its_connection_may(tmp_path):
+    def read_elsewhere(connection):
+        rows = connection.execute(COUNTING.format(100) + "select i from n")
+        reader = rows.fetch_record_batch(10)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            return pool.submit(reader.read_all).result().num_rows
+
+    con = dosql_dbapi.connect(tmp_path / "app.db", check_same_thread=False)
+    assert read_elsewhere(con) == 100
+    con.close()
+    con = dosql_dbapi.connect(tmp_path / "app.db")
+    with pytest.raises(dosql_dbapi.ProgrammingError, match="created in a thread"):
+        read_elsewhere(con)
+    con.close()
 
 
 def test_a_large_result_streams_in_constant_memory():
