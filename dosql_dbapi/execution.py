@@ -35,6 +35,7 @@ _step = KernelCursor.fetchone
 
 _READS = frozenset((StatementKind.SELECT, StatementKind.EXPLAIN, StatementKind.OTHER))
 _TAKES_NO_PARAMETERS = frozenset((StatementKind.EMPTY, StatementKind.BEGIN))
+_RUN_ELSEWHERE = frozenset((StatementKind.EMPTY, StatementKind.BEGIN, StatementKind.COMMAND))
 _CHANGES_NO_ROWS = frozenset(
     (StatementKind.DDL, StatementKind.VACUUM, StatementKind.ATTACH, StatementKind.DETACH)
 )
@@ -63,6 +64,8 @@ def execute_other(cursor: Cursor, connection: Connection, sql: str, parameters: 
             "Incorrect number of bindings supplied. The current statement uses 0, and there are "
             f"{len(parameters)} supplied."
         )
+    if kind in _RUN_ELSEWHERE:
+        _run(cursor, "")  # ends the statement before, which would pin its snapshot
     if kind is StatementKind.EMPTY:
         return
     if kind is StatementKind.COMMAND:
@@ -72,7 +75,7 @@ def execute_other(cursor: Cursor, connection: Connection, sql: str, parameters: 
     if statement.as_of is not None:
         text, parameters = connection._session.rewrite_as_of(statement, parameters)
     if kind is StatementKind.PRAGMA:
-        verdict = connection._session.check_pragma(statement)
+        verdict = connection._check_pragma(statement)
         if verdict is not None and not isinstance(verdict, str):
             _hold_answer(cursor, connection, verdict)
             return
@@ -178,6 +181,7 @@ def execute_many(cursor: Cursor, sql: str, sets: Iterable[Any]) -> None:
             if statement.kind is not StatementKind.COMMAND:
                 connection._compile(text)  # its mistakes come first
             if not _may_run_many_times(statement):
+                _run(cursor, "")  # ends the statement before
                 raise ProgrammingError("executemany() can only execute DML statements.")
         sets = iter(sets)
         if statement.as_of is not None or not is_write:
