@@ -11,7 +11,7 @@ pytest.importorskip("django")
 
 from django.db import DatabaseError, NotSupportedError, connection, connections, transaction
 
-from django_dosql import as_of
+from django_dosql import as_of, describe_commit
 
 
 @pytest.fixture
@@ -172,5 +172,14 @@ def test_more_moments_than_stay_open_can_be_read(library):
         lsns.append(connection.lsn)
     objects = [library.Author.objects.as_of(lsn).get() for lsn in lsns]
     assert [former.name for former in objects] == names
+    assert len(connections.all(initialized_only=True)) < len(names) / 2
     objects[0].refresh_from_db()  # closed long ago, and opened again
     assert objects[0].name == names[0]
+
+
+def test_descriptions_of_commits_are_no_table_of_the_program(library, renamed):
+    before = connection.introspection.table_names(include_views=True)
+    with transaction.atomic():
+        describe_commit(author="ann")
+        library.Author.objects.create(name="Eve")
+    assert connection.introspection.table_names(include_views=True) == before

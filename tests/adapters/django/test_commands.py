@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import shutil
+import subprocess
 import sys
 
 import pytest
@@ -153,3 +155,17 @@ def test_a_moment_in_the_settings_makes_the_database_read_only(library):
     assert library.Author.objects.get().name == "Ann"
     with pytest.raises(OperationalError):
         library.Author.objects.create(name="Cleo")
+
+
+def test_a_file_replaced_between_connections_is_opened_anew(library, tmp_path):
+    library.Author.objects.create(name="Ann")
+    path = tmp_path / "default.db"
+    connection.close()
+    shutil.rmtree(f"{path}-dosql")
+    for file in tmp_path.glob("default.db*"):
+        file.unlink()
+    program = (
+        "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('create table note (text)')"
+    )
+    subprocess.run([sys.executable, "-c", program, path], check=True)
+    assert connection.introspection.table_names() == ["note"]

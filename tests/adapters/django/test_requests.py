@@ -118,6 +118,10 @@ def test_the_versions_of_a_row_are_read_in_parts(migrated_library):
         author.save()
     author_key = author.pk
     author.delete()
+    (change,), _ = changes_of_row(
+        migrated_library.Author, author_key, "default", commits=1, hidden=["id"]
+    )
+    assert change.changed == [("name", "5", None)]
     last, seen = None, []
     while True:
         changes, last = changes_of_row(
