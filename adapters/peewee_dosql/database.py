@@ -117,6 +117,11 @@ class DoSQLDatabase(SqliteDatabase):
             state.clear()
             state.update(outside)
 
+    def get_tables(self, schema: str | None = None) -> list[str]:
+        """The tables of the program: not the one in which descriptions of commits wait."""
+        tables = super().get_tables(schema)
+        return [name for name in tables if not name.startswith("sqlite_dosql_")]
+
     @property
     def lsn(self) -> int:
         """The LSN this thread's connection sees; after a commit, that commit's."""

@@ -132,3 +132,10 @@ def test_a_moment_that_never_was_is_an_error_with_its_code(library: Library) -> 
     with pytest.raises(OperationalError) as raised:
         list(query)
     assert raised.value.orig.code == "TT_LSN_NOT_AVAILABLE"
+
+
+def test_descriptions_of_commits_are_no_table_of_the_program(library: Library) -> None:
+    before = library.database.get_tables()
+    with library.database.connection().transaction(author="ann"):
+        library.database.execute_sql("create table extra(x)")
+    assert library.database.get_tables() == sorted([*before, "extra"])
