@@ -127,7 +127,8 @@ class CommitTimes:
         found: dict[int, NotedTime] = {}
         for entry in range(max(position, end - CAPACITY, 0), end):
             slot = _HEADER_WORDS + ((entry & _MASK) << 1)
-            found[words[slot]] = NotedTime(entry, Microseconds(words[slot + 1]))
+            if words[slot + 1]:  # else a power cut took the entry, but not the count of them
+                found[words[slot]] = NotedTime(entry, Microseconds(words[slot + 1]))
         return found
 
     def last(self) -> tuple[int, Microseconds] | None:
