@@ -98,6 +98,20 @@ def _hydrate_branch(session: HeadSession, command: Any, _moment: Moment | None) 
     return CommandResult(("path",), ((path,),), f"branch {command.name} is a stock SQLite file now")
 
 
+def _merge_branch(session: HeadSession, command: Any, _moment: Moment | None) -> CommandResult:
+    if session.kernel.in_transaction:
+        raise UncommittedChangesError("MERGE BRANCH cannot run inside a transaction")
+    done = session.database.branches.merge(
+        command.source,
+        command.target or session.branch,
+        command.using.value.lower(),
+        dry_run=command.is_dry_run,
+    )
+    columns = ("lsn", "rows", "conflicts", "fast_forward")
+    row = (done.lsn, done.rows, len(done.conflicts), int(done.is_fast_forward))
+    return CommandResult(columns, (row,), f"branch {done.source} merged into {done.target}")
+
+
 def _create_snapshot(session: HeadSession, command: Any, moment: Moment | None) -> CommandResult:
     if moment is None and session.as_of is not None:
         moment = Moment(MomentKind.LSN, session.as_of)
@@ -204,6 +218,7 @@ _RUNNERS: dict[type, Callable[[Any, Any, Moment | None], CommandResult]] = {
     commands.ProtectBranch: _protect_branch,
     commands.UseBranch: _use_branch,
     commands.ShowBranches: _show_branches,
+    commands.MergeBranch: _merge_branch,
     commands.HydrateBranch: _hydrate_branch,
     commands.CreateSnapshot: _create_snapshot,
     commands.DropSnapshot: _drop_snapshot,

@@ -20,7 +20,6 @@ from dosql_core.errors import (
     MissingSegmentError,
 )
 from dosql_core.history import deletion
-from dosql_core.history.branching import Branches
 from dosql_core.history.differences import Difference
 from dosql_core.history.inspection import DatabaseInfo, inspect
 from dosql_core.history.log import LoggedCommit, log_of
@@ -41,8 +40,10 @@ from dosql_core.history.time_travel import ResolvedMoment, resolve
 from dosql_core.history.verification import Finding, verify_database
 from dosql_core.identifiers import MAIN_BRANCH, MAIN_BRANCH_ID, BranchId, Lsn
 from dosql_core.kernel.attached_views import AttachedViews
+from dosql_core.kernel.empty_file import remake_empty_file
 from dosql_core.kernel.head import Head, HeadPlace
 from dosql_core.kernel.head_connection import HeadConnection
+from dosql_core.merging.mergeable_branches import MergeableBranches
 from dosql_core.options import DatabaseOptions, Retention, SessionOptions
 from dosql_core.storage.branch_history import BranchHistory
 from dosql_core.storage.checked_document import read_document, write_document
@@ -134,7 +135,7 @@ class Database:
             if is_new_directory:
                 shutil.rmtree(self.directory, ignore_errors=True)
             raise
-        self.branches = Branches(self)
+        self.branches = MergeableBranches(self)
         self.snapshots = Snapshots(self)
         self.changes = ChangeStreams(self)
         if options.retention is not None and options.retention != self.retention:
@@ -249,6 +250,20 @@ class Database:
             self._head_users[branch_id] -= 1
             if self._head_users[branch_id] == 0 and branch_id != MAIN_BRANCH_ID:
                 self._close_head(branch_id)
+
+    def remake_empty(self, chosen: dict[str, object]) -> None:
+        """Make main's file again with these settings; it must be empty, and its only user gone.
+
+        Errors: BranchInUseError when another process has it open.
+        """
+        with self._lock:
+            if self._head_users.get(MAIN_BRANCH_ID, 0):
+                raise BranchInUseError(f"{self.path} is open in other places of this process")
+            self._close_head(MAIN_BRANCH_ID)
+            directory = self.branch_directory(MAIN_BRANCH_ID)
+            in_use = os.path.join(directory, "in_use.lock")
+            with exclusive_lock(in_use, refusal="the database is open in another process"):
+                remake_empty_file(self.path, directory, chosen)
 
     def _close_head(self, branch_id: BranchId) -> None:
         head = self._heads.pop(branch_id)

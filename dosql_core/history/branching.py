@@ -184,6 +184,14 @@ class Branches:
                 for snapshot in list(refs.snapshots.values()):
                     if snapshot.branch_id == branch.id:
                         del refs.snapshots[snapshot.name]
+                for slot in list(refs.slots.values()):
+                    if slot.branch_id == branch.id:
+                        del refs.slots[slot.name]
+                refs.merges = [
+                    merge
+                    for merge in refs.merges
+                    if branch.id not in (merge.target_id, merge.source_id)
+                ]
                 del refs.branches[branch.id]
             database.forget_history(branch.id)
             shutil.rmtree(database.branch_directory(branch.id))

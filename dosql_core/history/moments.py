@@ -49,7 +49,7 @@ def moment_from(value: AsOf) -> Moment:
     """The moment a Python value stands for.
 
     An int is an LSN, a datetime a time (naive: UTC); text is "lsn:5", "snapshot:name",
-    "branch:name" or "branch:name@lsn:5", "-1 hour", or a timestamp.
+    "branch:name", "branch:name@5" or "branch:name@-1 hour", "-1 hour", or a timestamp.
     Errors: MomentNotFoundError for anything else.
     """
     if isinstance(value, Moment):
@@ -71,7 +71,10 @@ def _prefixed_moment(word: str, rest: str) -> Moment:
     if word == "timestamp":
         return Moment(MomentKind.TIMESTAMP, time_from(rest))
     name, at, inner = rest.partition("@")
-    return Moment(MomentKind.BRANCH, name, moment_from(inner) if at else None)
+    if not at:
+        return Moment(MomentKind.BRANCH, name)
+    is_lsn = inner.strip().isdecimal()
+    return Moment(MomentKind.BRANCH, name, moment_from(int(inner) if is_lsn else inner))
 
 
 def moment_of_clause(kind: MomentKind, value: SqlValue, inner: Moment | None = None) -> Moment:

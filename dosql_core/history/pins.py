@@ -7,7 +7,7 @@ from dosql_core.identifiers import BranchId, Lsn
 
 
 def pinned_lsns(refs: RefsContent, branch_id: BranchId) -> set[Lsn]:
-    """The LSNs that snapshots and forks need of `branch_id`.
+    """The LSNs that snapshots, forks and the next merges need of `branch_id`.
 
     A need on a branch is also one on its ancestors: below a fork LSN pages come from the parent.
     """
@@ -15,6 +15,7 @@ def pinned_lsns(refs: RefsContent, branch_id: BranchId) -> set[Lsn]:
     needs += [
         (branch.parent_id, branch.fork_lsn) for branch in refs.branches.values() if branch.parent_id
     ]
+    needs += [(merge.source_id, merge.source_lsn) for merge in refs.merges]
     pins: set[Lsn] = set()
     for owner, lsn in needs:
         current: BranchId | None = owner

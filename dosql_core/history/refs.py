@@ -78,6 +78,16 @@ class SlotRef:
     is_lost: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class MergeRef:
+    """A merge that was made: commit `target_lsn` holds what the source was at `source_lsn`."""
+
+    target_id: BranchId
+    target_lsn: Lsn
+    source_id: BranchId
+    source_lsn: Lsn
+
+
 @dataclass(slots=True)
 class RefsContent:
     """What refs.json says, to be changed inside `Refs.update` only."""
@@ -86,6 +96,7 @@ class RefsContent:
     snapshots: dict[str, SnapshotRef] = field(default_factory=dict)
     retention: Retention = field(default_factory=Retention)
     slots: dict[str, SlotRef] = field(default_factory=dict)
+    merges: list[MergeRef] = field(default_factory=list)
 
     def find_branch(self, name: str) -> BranchRef | None:
         """The branch of that name in any case of its letters; None when there is none."""
@@ -207,6 +218,7 @@ class Refs:
                 dict(content.snapshots),
                 content.retention,
                 dict(content.slots),
+                list(content.merges),
             )
             yield working
             write_document(self._path, _KIND, FORMAT_VERSION, _to_json(working))
@@ -244,6 +256,7 @@ def _to_json(content: RefsContent) -> dict[str, Any]:
         "snapshots": [asdict(snapshot) for snapshot in content.snapshots.values()],
         "retention": asdict(content.retention),
         "slots": [asdict(slot) for slot in content.slots.values()],
+        "merges": [asdict(merge) for merge in content.merges],
     }
 
 
@@ -254,6 +267,7 @@ def _from_json(stored: dict[str, Any], path: str) -> RefsContent:
             {row["name"]: SnapshotRef(**row) for row in stored["snapshots"]},
             Retention(**stored["retention"]),
             {row["name"]: _slot_from(row) for row in stored.get("slots", [])},
+            [MergeRef(**row) for row in stored.get("merges", [])],
         )
     except (KeyError, TypeError) as error:
         raise CorruptStoreError(f"{path} does not hold what refs hold: {error}") from error

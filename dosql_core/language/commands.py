@@ -62,6 +62,24 @@ class DropBranch(Command):
     force: bool = False
 
 
+class MergeUsing(enum.Enum):
+    """Whose values a row gets that both branches changed."""
+
+    ABORT = "ABORT"
+    OURS = "OURS"
+    THEIRS = "THEIRS"
+
+
+@dataclass(frozen=True, slots=True)
+class MergeBranch(Command):
+    """MERGE BRANCH; into the connection's own branch unless `target` names another."""
+
+    source: Name
+    target: Name | None = None
+    using: MergeUsing = MergeUsing.ABORT
+    is_dry_run: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class RenameBranch(Command):
     """ALTER BRANCH ... RENAME TO."""

@@ -19,6 +19,8 @@ from dosql_core.language.commands import (
     HydrateBranch,
     IfMissing,
     IsolationLevel,
+    MergeBranch,
+    MergeUsing,
     Name,
     ProtectBranch,
     RenameBranch,
@@ -170,6 +172,19 @@ def _checkout_new_branch(statement: _Statement) -> Command:
 
 def _hydrate_branch(statement: _Statement) -> Command:
     return HydrateBranch(statement.name("a branch"))
+
+
+def _merge_branch(statement: _Statement) -> Command:
+    cursor = statement.cursor
+    source = statement.name("the branch to merge")
+    target = statement.name("the branch to merge it into") if cursor.take("INTO") else None
+    using = MergeUsing.ABORT
+    if cursor.take("USING"):
+        found = next((way for way in MergeUsing if cursor.take(way.value)), None)
+        if found is None:
+            raise statement.error("OURS, THEIRS or ABORT")
+        using = found
+    return MergeBranch(source, target, using, is_dry_run=cursor.take("DRY", "RUN"))
 
 
 def _create_snapshot(statement: _Statement) -> Command:
@@ -336,6 +351,13 @@ _FORMS: dict[str, tuple[tuple[tuple[str, ...], _Parser, str], ...]] = {
         (("RESTORE", "BRANCH"), _restore_branch, _RESTORE),
         (("RESTORE", "DATABASE"), _restore, _RESTORE),
         (("RESTORE",), _restore, _RESTORE),
+    ),
+    "MERGE": (
+        (
+            ("MERGE", "BRANCH"),
+            _merge_branch,
+            "MERGE BRANCH name [INTO branch] [USING OURS | THEIRS | ABORT] [DRY RUN]",
+        ),
     ),
     "HYDRATE": ((("HYDRATE", "BRANCH"), _hydrate_branch, "HYDRATE BRANCH name"),),
     "COMPACT": ((("COMPACT",), _compact, "COMPACT [HISTORY]"),),

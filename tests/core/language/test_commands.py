@@ -20,6 +20,8 @@ from dosql_core.language.commands import (
     HydrateBranch,
     IfMissing,
     IsolationLevel,
+    MergeBranch,
+    MergeUsing,
     ProtectBranch,
     RenameBranch,
     Restore,
@@ -75,6 +77,11 @@ COMMANDS: list[tuple[str, Command]] = [
     ("show branches", ShowBranches()),
     ("show branches like 'fix/%'", ShowBranches("fix/%")),
     ("hydrate branch dev", HydrateBranch("dev")),
+    ("merge branch dev", MergeBranch("dev")),
+    (
+        "merge branch 'dev' into main using theirs dry run",
+        MergeBranch("dev", "main", MergeUsing.THEIRS, is_dry_run=True),
+    ),
     ("create snapshot 'x'", CreateSnapshot("x")),
     (
         "create snapshot if not exists x as of branch dev lsn 5",
@@ -159,6 +166,7 @@ REFUSED = [
     ("show log limit -1", 16, "found -, expected a whole number"),
     ("branch", 7, "found the end of the statement, expected LOG"),
     ("hydrate", 8, "expected BRANCH"),
+    ("merge branch dev using force", 24, "expected OURS, THEIRS or ABORT"),
     ("compact everything", 9, "found everything, expected the end"),
     ("restore lsn 5", 9, "found lsn, expected TO and a moment"),
     ("restore branch dev", 19, "expected TO and a moment"),

@@ -1,0 +1,1 @@
+"""What two branches did since their best common moment, put together."""
