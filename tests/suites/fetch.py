@@ -48,11 +48,6 @@ ARCHIVES = {
         "0.22.1",
         "043e0bd78d32888c0a9ca90fc788b38796843360c855a7262a532813133a0650",
     ),
-    "peewee": SourceArchive(
-        "peewee",
-        "4.3.0",
-        "f2e6686e6fc61d236fd12f370bfd42955b7b42bbd9954f207d02434a0328c3de",
-    ),
     "sqlalchemy": SourceArchive(
         "sqlalchemy",
         "2.1.9",
