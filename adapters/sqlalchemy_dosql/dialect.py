@@ -13,7 +13,7 @@ from typing import Any, cast
 from sqlalchemy import event
 from sqlalchemy.dialects.sqlite.base import SQLiteExecutionContext
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
-from sqlalchemy.engine import URL, Engine
+from sqlalchemy.engine import URL, Engine, reflection
 from sqlalchemy.exc import ArgumentError, InvalidRequestError
 from sqlalchemy.sql.compiler import InsertmanyvaluesSentinelOpts
 from sqlalchemy.util import asbool
@@ -266,6 +266,12 @@ class DoSQLDialect(SQLiteDialect_pysqlite):
         dropped = _DROPPED_BRANCH.match(statement)
         if dropped:
             self.pools.dispose(dropped["quoted"] or dropped["bare"])
+
+    @reflection.cache
+    def get_schema_names(self, connection: Any, **options: Any) -> Any:
+        """The program's schemas: not the moments of the past that its connection has attached."""
+        names = super().get_schema_names(connection, **options)
+        return [name for name in names if not name.startswith("_dosql_")]
 
     def get_isolation_level_values(self, dbapi_connection: Any) -> Any:
         return list(ISOLATION_LEVELS)

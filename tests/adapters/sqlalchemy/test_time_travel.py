@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("sqlalchemy")
 
-from sqlalchemy import column, create_engine, func, select, table, text
+from sqlalchemy import column, create_engine, func, inspect, select, table, text
 from sqlalchemy.exc import ArgumentError, CompileError, OperationalError
 from sqlalchemy.orm import aliased
 
@@ -198,3 +198,9 @@ def test_the_present_of_a_connection_is_a_point_in_time(bank, before):
         connection.execute(text("delete from account where id = 1"))
         connection.commit()
         assert connection.lsn == before + 2
+
+
+def test_moments_being_read_are_no_schemas_of_the_program(bank, before):
+    with bank.connect() as connection:
+        connection.execute(BALANCES.execution_options(as_of=before)).all()
+        assert inspect(connection).get_schema_names() == ["main"]
