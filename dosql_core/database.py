@@ -251,6 +251,10 @@ class Database:
             if self._head_users[branch_id] == 0 and branch_id != MAIN_BRANCH_ID:
                 self._close_head(branch_id)
 
+    def users_of(self, branch_id: BranchId) -> int:
+        """How many sessions and operations of this process use the head of a branch."""
+        return self._head_users.get(branch_id, 0)
+
     def remake_empty(self, chosen: dict[str, object]) -> None:
         """Make main's file again with these settings; it must be empty, and its only user gone.
 

@@ -95,7 +95,16 @@ def _synchronous(session: HeadSession, pragma: Pragma, value: str | None) -> Com
     return CommandResult()
 
 
+def _file_format(session: HeadSession, pragma: Pragma, value: str | None) -> CommandResult | None:
+    if value is None or not session.choose_format(pragma.name.lower(), value):
+        return None
+    return CommandResult()
+
+
 _ANSWERS = {
+    "page_size": _file_format,
+    "auto_vacuum": _file_format,
+    "encoding": _file_format,
     "journal_mode": _journal_mode,
     "locking_mode": _locking_mode,
     "wal_checkpoint": _wal_checkpoint,

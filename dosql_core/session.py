@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import time
@@ -12,6 +13,7 @@ from typing import Any
 from dosql_core.command_execution import CommandResult, run_command
 from dosql_core.database import Database, open_database
 from dosql_core.errors import (
+    BranchInUseError,
     BranchNotFoundError,
     NoHistoryError,
     ProgrammingError,
@@ -22,7 +24,14 @@ from dosql_core.errors import (
 from dosql_core.history.log import walk_log
 from dosql_core.history.moments import AsOf, Moment, format_time, moment_from, moment_of_clause
 from dosql_core.history.time_travel import ResolvedMoment, resolve
-from dosql_core.identifiers import MAIN_BRANCH, BranchId, Lsn, SqlValue
+from dosql_core.identifiers import (
+    EMPTY_LSN,
+    MAIN_BRANCH,
+    MAIN_BRANCH_ID,
+    BranchId,
+    Lsn,
+    SqlValue,
+)
 from dosql_core.kernel.attached_views import AttachedViews
 from dosql_core.kernel.connection import (
     OPEN_CREATE,
@@ -33,6 +42,7 @@ from dosql_core.kernel.connection import (
     copy_settings,
     run,
 )
+from dosql_core.kernel.empty_file import format_of
 from dosql_core.kernel.head_connection import HeadConnection
 from dosql_core.kernel.log_table import register_log_table
 from dosql_core.kernel.past_vfs import CACHE_KIB_OF_A_CONNECTION, past_vfs, view_uri
@@ -305,6 +315,39 @@ class HeadSession(_HistorySession):
         self._equip()
         old.close()
         self.database.release_head(old_branch_id)
+
+    def choose_format(self, name: str, value: str) -> bool:
+        """Page size, auto_vacuum mode or encoding of a database with nothing in it yet.
+
+        False when SQLite may run the pragma, which does nothing: there is something in it already,
+        or this process has it open elsewhere. Otherwise the kernel is another one afterwards.
+        """
+        head, database = self._head, self.database
+        is_empty = self.branch_id == MAIN_BRANCH_ID and head.newest_lsn() == EMPTY_LSN
+        if not is_empty or self.kernel.in_transaction or len(database.refs().branches) > 1:
+            return False
+        present = format_of(self.kernel)
+        if str(present[name]).lower() == value or database.users_of(self.branch_id) > 1:
+            return False
+        kept = KernelConnection(":memory:")
+        copy_settings(self.kernel, kept)
+        options = replace(
+            self.options, durability=self.durability, timeout_seconds=self.timeout_seconds
+        )
+        self._connection.close()
+        database.release_head(self.branch_id)
+        try:
+            with contextlib.suppress(BranchInUseError):  # by another process: it stays as it is
+                database.remake_empty({**present, name: value})
+        finally:
+            self._head = database.use_head(self.branch_id)
+            self._connection = HeadConnection(self._head, options)
+            self.kernel = self._connection.kernel
+            copy_settings(kept, self.kernel)
+            kept.close()
+            self._bind_hot_calls()
+            self._equip()
+        return True
 
     def close(self) -> None:
         self._connection.close()

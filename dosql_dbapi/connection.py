@@ -340,9 +340,16 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
 
     def _run_command(self, statement: Any, parameters: Any) -> Any:
         """Carry out one of our own statements; the kernel may be another one afterwards."""
+        return self._answered(self._session.run_command, statement, parameters)
+
+    def _check_pragma(self, statement: Any) -> Any:
+        """What the session says of a pragma; the kernel may be another one afterwards."""
+        return self._answered(self._session.check_pragma, statement)
+
+    def _answered(self, answering: Callable[..., Any], *arguments: Any) -> Any:
         self._is_closing_cursors = True
         try:
-            answer = self._session.run_command(statement, parameters)
+            answer = answering(*arguments)
         finally:
             self._is_closing_cursors = False
             if self._session.kernel is not self._kernel:
