@@ -49,7 +49,7 @@ from dosql_core.storage.page_history import PageHistory
 
 _LOOKS_MAX = 200
 _BULK_CAPTURES_MAX = 4
-_BACKLOG_CYCLES = 4
+_BACKLOG_CYCLES = 16
 _BACKLOG_WAIT_SECONDS = 2.0
 
 
