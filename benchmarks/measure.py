@@ -26,7 +26,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ RESULTS_HEAD = """\
 # Results
 
 Written by the benchmarks themselves (`python benchmarks/run_all.py --write`); each section says
-when and on what. Ratios are the number to read: a machine's own speed cancels out of them.
+on what. Ratios are the number to read: a machine's own speed cancels out of them.
 """
 
 
@@ -278,7 +277,7 @@ def machine() -> str:
         versions.append(f"apsw {apsw.apsw_version()}")
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, {memory_bytes >> 30} GB, "
+        f"{os.cpu_count()} cores, {memory_bytes >> 30} GB, "
         f"{platform.system()} {platform.release().split('-')[0]}; {', '.join(versions)}"
     )
 
