@@ -156,8 +156,9 @@ def test_a_moment_that_never_was_is_refused_at_once(library, renamed):
 
 
 def test_a_database_without_history_says_so(library):
-    connections.settings["other"]["OPTIONS"] = {"history": False}
+    connections["other"].close()
     del connections["other"]
+    connections.settings["other"]["OPTIONS"] = {"history": False}
     connections.settings["other"]["NAME"] = ":memory:"
     with pytest.raises(NotSupportedError):
         library.Author.objects.using("other").as_of(1)
