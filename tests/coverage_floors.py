@@ -23,7 +23,7 @@ FLOOR_PERCENT = {
     "dosql_core/history": 0.0,
     "dosql_core/command_line": 0.0,
     "dosql_dbapi": 0.0,
-    "sqlalchemy_dosql": 0.0,
+    "sqlalchemy_dosql": 80.0,
     "peewee_dosql": 0.0,
     "django_dosql": 0.0,
 }
