@@ -74,6 +74,7 @@ class Connection:
         self._connection: SynchronousConnection | None = None
         self._iter_chunk_size = iter_chunk_size
         self._running = True
+        self._asked_level: tuple[str | None] | None = None  # set, perhaps not yet by the thread
 
     # -- opening and closing -----------------------------------------------------------------------
 
@@ -297,12 +298,14 @@ class Connection:
     @property
     def isolation_level(self) -> str | None:
         """How implicit transactions begin; None for none at all."""
-        return self._conn._isolation_level
+        connection = self._conn
+        return self._asked_level[0] if self._asked_level else connection._isolation_level
 
     @isolation_level.setter
     def isolation_level(self, level: str | None) -> None:
         connection = self._conn
         valid = valid_level(level)
+        self._asked_level = (valid,)
         # Set by the thread, because None commits.
         self._pass_on(partial(setattr, connection, "isolation_level", valid))
 

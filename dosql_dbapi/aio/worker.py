@@ -8,6 +8,7 @@ and not the kernel's own asynchronous mode.
 from __future__ import annotations
 
 import atexit
+import threading
 import weakref
 from asyncio import Future
 from collections.abc import Callable
@@ -157,7 +158,14 @@ class Worker:
             with self._mutex:
                 self._running = None
             self._look()
-            if future is not None:
+            if future is None:
+                if failure is not None:  # nobody waits for it, but it must not go unseen
+                    threading.excepthook(
+                        threading.ExceptHookArgs(
+                            (type(failure), failure, failure.__traceback__, self.thread)
+                        )
+                    )
+            else:
                 # The loop may be closed; then nobody waits.
                 with suppress(RuntimeError):
                     future.get_loop().call_soon_threadsafe(_settle, future, result, failure)

@@ -126,6 +126,100 @@ async def test_tasks_may_share_a_connection(database_path):
     await con.close()
 
 
+@story
+async def test_settings_and_callbacks_reach_the_connection():
+    class Sum:
+        total = 0
+
+        def step(self, value):
+            self.total += value
+
+        def inverse(self, value):
+            self.total -= value
+
+        def value(self):
+            return self.total
+
+        finalize = value
+
+    seen: list[str] = []
+    async with aio.connect(":memory:") as con:
+        await con.executescript("create table t(n); insert into t values (1), (2), (3)")
+        await con.create_aggregate("added", 1, Sum)
+        await con.create_window_function("running", 1, Sum)
+        await con.create_collation("backwards", lambda a, b: (a < b) - (a > b))
+        await con.set_trace_callback(seen.append)
+        assert await con.execute_fetchall("select added(n) from t") == [(6,)]
+        assert seen == ["select added(n) from t"]
+        await con.set_trace_callback(None)
+        sql = "select running(n) over (order by n rows 1 preceding) from t"
+        assert await con.execute_fetchall(sql) == [(1,), (3,), (5,)]
+        sql = "select column1 from (values ('a'), ('b')) order by 1 collate backwards"
+        assert await con.execute_fetchall(sql) == [("b",), ("a",)]
+        await con.set_progress_handler(lambda: 1, 1)
+        with pytest.raises(aio.OperationalError, match="interrupted"):
+            await con.execute("select n from t")
+        await con.set_progress_handler(None, 1)
+        await con.set_authorizer(lambda *_asked: dosql_dbapi.SQLITE_DENY)
+        with pytest.raises(aio.DatabaseError, match="not authorized"):
+            await con.execute("select n from t")
+        await con.set_authorizer(None)
+        con.text_factory = bytes
+        assert await con.execute_fetchall("select 'x'") == [(b"x",)]
+        con.row_factory = aio.Row
+        cursor = await con.cursor()
+        assert (await (await cursor.execute("select 7 as n")).fetchone())["n"] == 7
+        assert (con.text_factory, con.row_factory, cursor.row_factory) == (bytes, aio.Row, aio.Row)
+
+
+@story
+async def test_setting_no_isolation_level_commits(database_path):
+    con = await numbered(database_path, 0)
+    await con.execute("insert into t values (1)")
+    con.isolation_level = None
+    assert con.isolation_level is None
+    await con.execute("insert into t values (2)")
+    assert not con.in_transaction
+    with pytest.raises(ValueError, match="isolation_level"):
+        con.isolation_level = "SOMETIMES"
+    await con.close()
+    async with aio.connect(database_path) as con:
+        assert await con.execute_fetchall("select n from t") == [(1,), (2,)]
+
+
+@story
+async def test_what_fails_while_nobody_waits_is_reported(monkeypatch):
+    reported: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", reported.append)
+    async with aio.connect(":memory:") as con:
+        await con.execute("pragma foreign_keys = on")
+        await con.execute("create table owner(id integer primary key)")
+        await con.execute("create table pet(o references owner deferrable initially deferred)")
+        await con.execute("insert into pet values (7)")
+        con.isolation_level = None  # commits, in the thread
+        await con.rollback()
+    assert [type(told.exc_value) for told in reported] == [aio.IntegrityError]
+
+
+@story
+async def test_a_cursor_is_used_again_and_keeps_its_lastrowid(database_path):
+    con = await numbered(database_path, 3, iter_chunk_size=1)
+    async with con.cursor() as cursor:
+        assert (cursor.lastrowid, cursor.rowcount, cursor.description) == (None, -1, None)
+        await cursor.executemany("insert into t values (?)", [(7,), (8,)])
+        assert cursor.rowcount == 2
+        await cursor.execute("insert into t values (9)")
+        await cursor.execute("select n from t")
+        assert (cursor.lastrowid, cursor.connection) == (6, con)
+        cursor.arraysize = 2
+        assert len(await cursor.fetchmany()) == 2
+        assert len(await cursor.fetchmany(-1)) == 4
+        await cursor.executescript("insert into t values (1); insert into t values (2)")
+        assert await cursor.fetchone() is None
+    await con.rollback()
+    await con.close()
+
+
 # -- cancelling ------------------------------------------------------------------------------------
 
 
