@@ -78,7 +78,9 @@ class PlaceMiddleware:
         if not moment:
             return place
         with sent_to(self.database, place):
-            return past_of(self.database, int(moment) if moment.isdecimal() else moment)
+            return past_of(
+                self.database, int(moment) if moment.removeprefix("-").isdecimal() else moment
+            )
 
     def _kept(self, response: HttpResponse, place: Place) -> HttpResponse:
         """The response, for no cache; one that streams goes on reading where it was sent."""

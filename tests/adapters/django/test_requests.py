@@ -28,6 +28,7 @@ def chosen(migrated_library):
     return {
         "moment": {"X-DoSQL-As-Of": str(lsn)},
         "branch": {"X-DoSQL-Branch": "dev"},
+        "before": {"X-DoSQL-As-Of": "-1"},
         "both": {"X-DoSQL-Branch": "dev", "X-DoSQL-As-Of": str(lsn)},
     }
 
@@ -43,7 +44,12 @@ def staff(migrated_library):
 
 @pytest.mark.parametrize(
     ("choice", "expected"),
-    [("moment", ["Ann"]), ("branch", ["Ann", "Cleo"]), ("both", ["Ann"])],
+    [
+        ("moment", ["Ann"]),
+        ("before", ["Ann", "Bea"]),
+        ("branch", ["Ann", "Cleo"]),
+        ("both", ["Ann"]),
+    ],
 )
 def test_a_header_chooses_what_a_request_reads(chosen, staff, choice, expected):
     response = staff.get("/names", headers=chosen[choice])
