@@ -382,6 +382,8 @@ def converting(cursor: Cursor, columns: Described | None) -> Callable[[tuple[Any
     converters = columns.converters()
     text_factory = cursor._connection._text_factory
     factory = cursor.row_factory
+    if not converters and text_factory is str:
+        return _unchanged if factory is None else partial(factory, cursor)
 
     def convert(row: tuple[Any, ...]) -> Any:
         cursor._is_shaping = True
@@ -392,6 +394,10 @@ def converting(cursor: Cursor, columns: Described | None) -> Callable[[tuple[Any
         return converted if factory is None else factory(cursor, converted)
 
     return convert
+
+
+def _unchanged(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return row
 
 
 # -- columns ---------------------------------------------------------------------------------------
