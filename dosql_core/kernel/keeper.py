@@ -21,6 +21,7 @@ from dosql_core.kernel.wal_position import CapturedPosition
 from dosql_core.kernel.write_gate import WriteGate
 
 _READERS_LEAVE_SECONDS = 0.05
+_CYCLES_SKIPPED_MAX = 15
 _GATE_SECONDS = 30.0
 
 Stamp = tuple[int, int, int, int]
@@ -33,6 +34,7 @@ class Keeper:
         self._path = path
         self._index = index
         self._capture = capture
+        self._skipping = self._cycles_to_skip = 0
         self.writer = open_internal(path, vfs=vfs)
         self.writer.set_busy_timeout(int(_GATE_SECONDS * 1000))
         self._keeping = open_internal(path, vfs=vfs)
@@ -85,11 +87,26 @@ class Keeper:
         self.keep()
         if copied_all:
             position = self._mark_complete(position, state)
-            deadline = time.monotonic() + _READERS_LEAVE_SECONDS
-            # a reader inside the WAL at the moment of the next write stops its restart
-            while self._index.readers_need_the_wal() and time.monotonic() < deadline:
-                time.sleep(0.001)
+            self._let_readers_leave()
         return position, copied_all
+
+    def _let_readers_leave(self) -> None:
+        """Wait a little for readers: one inside the WAL at the next write stops its restart.
+
+        Writers wait, too, so after waiting in vain the next cycles do not: a reader that stays
+        for long would cost every one of them this time.
+        """
+        if self._cycles_to_skip:
+            self._cycles_to_skip -= 1
+            return
+        deadline = time.monotonic() + _READERS_LEAVE_SECONDS
+        while self._index.readers_need_the_wal():
+            if time.monotonic() >= deadline:
+                self._skipping = min(2 * self._skipping + 1, _CYCLES_SKIPPED_MAX)
+                self._cycles_to_skip = self._skipping
+                return
+            time.sleep(0.001)
+        self._skipping = 0
 
     def checkpoint(self, state: WalState) -> bool:
         """Copy what is in the WAL into the file, under the write lock; whether all of it was."""
