@@ -12,6 +12,10 @@ _SKIPS = {
         "backends.sqlite.tests.TestTransactionMode.test_default_transaction_mode",
         "backends.base.test_base.DatabaseWrapperLoggingTests.test_commit_debug_log",
     },
+    "dbshell runs DoSQL's shell, not sqlite3's": {
+        "dbshell.test_sqlite.SqliteDbshellCommandTestCase."
+        "test_non_zero_exit_status_when_path_to_db_is_path",
+    },
     "clones of a test database are branches in the same file": {
         "backends.sqlite.test_creation.TestDbSignatureTests.test_get_test_db_clone_settings_name",
     },
