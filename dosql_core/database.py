@@ -41,6 +41,7 @@ from dosql_core.history.verification import Finding, verify_database
 from dosql_core.identifiers import MAIN_BRANCH, MAIN_BRANCH_ID, BranchId, Lsn
 from dosql_core.kernel.attached_views import AttachedViews
 from dosql_core.kernel.empty_file import remake_empty_file
+from dosql_core.kernel.error_translation import KernelError, translate
 from dosql_core.kernel.head import Head, HeadPlace
 from dosql_core.kernel.head_connection import HeadConnection
 from dosql_core.merging.mergeable_branches import MergeableBranches
@@ -93,6 +94,8 @@ def open_database(
                     hint="history needs a directory beside the file that may be written; "
                     "history=False does without",
                 ) from error
+            except KernelError as error:
+                raise translate(error) from error
             _registry[real_path] = database
         database._users += 1
         return database

@@ -10,6 +10,7 @@ from dosql_core.errors import Error
 from dosql_core.history.branching import BranchedDatabase
 from dosql_core.history.refs import BranchRef, RefsContent
 from dosql_core.identifiers import Lsn
+from dosql_core.kernel.error_translation import KernelError, translate
 from dosql_core.kernel.head import Head
 from dosql_core.kernel.head_check import differing_pages, integrity_of_head, integrity_of_pages
 from dosql_core.storage.integrity import Severity, verify_history
@@ -51,6 +52,8 @@ def verify_database(
                 findings += _verify_branch(head, branch, deep, progress)
         except Error as error:
             findings.append(Finding(f"branch {branch.name}", str(error)))
+        except KernelError as error:  # a head so damaged that SQLite cannot begin to read it
+            findings.append(Finding(f"branch {branch.name}, head", str(translate(error))))
     return findings
 
 

@@ -194,3 +194,18 @@ def test_a_wal_whose_uncaptured_end_is_damaged_keeps_whole_commits(killed_path: 
     rows = content(killed_path)
     assert CAPTURED_ROWS <= len(rows) < 20
     assert [row[0] for row in rows] == list(range(1, len(rows) + 1))
+
+
+@pytest.mark.leaves_damage("flips bytes of the schema, but puts them back")
+def test_a_head_that_cannot_even_be_opened_is_an_error_of_ours(database_path: Path) -> None:
+    """Damage to the first page reaches SQLite before anything of ours has looked."""
+    rows = make(database_path)
+    whole = database_path.read_bytes()
+    for at in range(0, 4096, 13):
+        overwrite(database_path, at, bytes([whole[at] ^ 0xFF]))
+        with contextlib.suppress(dosql_dbapi.DatabaseError):
+            findings(database_path)
+        for leftover in (f"{database_path}-wal", f"{database_path}-shm"):
+            Path(leftover).unlink(missing_ok=True)
+        overwrite(database_path, 0, whole)
+    assert content(database_path) == rows
