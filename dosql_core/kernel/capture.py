@@ -217,7 +217,7 @@ class Capture:
         times: list[tuple[Microseconds, CommitFlag]] = []
         last = self._last_time(self._history.newest_lsn)
         for at, bound in zip(found, upper_bounds, strict=True):
-            flags = CommitFlag(0)
+            flags = CommitFlag.NONE
             if at is None:
                 at, flags = Microseconds(bound - 1), CommitFlag.ESTIMATED_TIME
             last = Microseconds(max(at, last + 1))

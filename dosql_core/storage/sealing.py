@@ -129,7 +129,7 @@ class SegmentSealing:
     def _expected_count(self, versions: Iterable[PageVersion]) -> int:
         if isinstance(versions, Sized):
             return len(versions)
-        return sum(c.page_count for c in self._commits if c.flags & CommitFlag.BASE)
+        return sum(c.page_count for c in self._commits if c.flags and c.flags & CommitFlag.BASE)
 
     def _add(self, page: PageNumber, lsn: Lsn, content: bytes) -> None:
         if self._pending_bytes >= BATCH_BYTES:
