@@ -253,6 +253,8 @@ class Databases(RuleBasedStateMachine):
         name = f"b{self.branch_count}"
         lsns = sorted(parent.states)
         lsn = lsns[-1] if moment is None else lsns[round(moment * (len(lsns) - 1))]
+        if not self.check(parent, lsn):
+            return
         as_of = "" if moment is None else f" as of lsn {lsn}"
         parent.con.execute(f"create branch {name}{as_of}")
         states = {at: seen for at, seen in parent.states.items() if at <= lsn}
@@ -295,6 +297,8 @@ class Databases(RuleBasedStateMachine):
         branch = self.pick(which)
         lsns = sorted(branch.states)
         lsn = lsns[round(moment * (len(lsns) - 1))]
+        if not self.check(branch, lsn):
+            return
         branch.con.execute(f"restore to lsn {lsn}")
         self.note(branch)
         assert branch.states[branch.newest] == branch.states[lsn]
@@ -312,22 +316,11 @@ class Databases(RuleBasedStateMachine):
             database.set_retention(Retention(commits_max=commits))
             database.compact()
             database.set_retention(Retention())
-        pinned = {
-            (self.keeper_of(self.branches[fork.parent], fork.fork_lsn), fork.fork_lsn)
-            for fork in self.branches.values()
-            if fork.parent is not None
-        }
         for branch in self.branches.values():
             branch.kept_from = max(branch.kept_from, branch.newest - commits)
         for branch in self.branches.values():
             for lsn in sorted(branch.states):
-                try:
-                    self.check(branch, lsn)
-                except HistoryExpiredError:
-                    keeper = self.keeper_of(branch, lsn)
-                    assert lsn < keeper.kept_from  # a pin may have held it for longer than that
-                    assert (keeper, lsn) not in pinned
-                    del branch.states[lsn]
+                self.check(branch, lsn)
 
     def keeper_of(self, branch: KeptBranch, lsn: int) -> KeptBranch:
         """The branch in whose history an LSN of `branch` is."""
@@ -335,12 +328,29 @@ class Databases(RuleBasedStateMachine):
             branch = self.branches[branch.parent]
         return branch
 
-    def check(self, branch: KeptBranch, lsn: int) -> None:
-        con = dosql_dbapi.connect(self.path, branch=branch.name, as_of=lsn)
+    def check(self, branch: KeptBranch, lsn: int) -> bool:
+        """Compare a moment with what it was; False when nothing keeps it any more."""
+        try:
+            con = dosql_dbapi.connect(self.path, branch=branch.name, as_of=lsn)
+        except HistoryExpiredError:
+            keeper = self.keeper_of(branch, lsn)
+            assert lsn < keeper.kept_from  # a pin may have held it for longer than that
+            assert (keeper, lsn) not in self.pinned()
+            del branch.states[lsn]
+            return False
         try:
             assert dump(con) == branch.states[lsn], f"{branch.name} at LSN {lsn}"
         finally:
             con.close()
+        return True
+
+    def pinned(self) -> set[tuple[KeptBranch, int]]:
+        """The moments that forks need."""
+        return {
+            (self.keeper_of(self.branches[fork.parent], fork.fork_lsn), fork.fork_lsn)
+            for fork in self.branches.values()
+            if fork.parent is not None
+        }
 
     @invariant()
     def an_open_reader_knows_its_moment(self) -> None:
@@ -362,7 +372,7 @@ class Databases(RuleBasedStateMachine):
             if hasattr(self, "branches"):
                 for branch in self.branches.values():
                     self.note(branch)
-                    for lsn in branch.states:
+                    for lsn in sorted(branch.states):
                         self.check(branch, lsn)
                 with open_database(self.path) as database:
                     assert [str(finding) for finding in database.verify()] == []
