@@ -12,7 +12,7 @@ from contextlib import closing
 from functools import lru_cache
 from itertools import chain
 from threading import get_ident
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -91,7 +91,7 @@ class DatabaseWrapper(sqlite.DatabaseWrapper):
         let_go_of_replaced(conn_params["database"])
         connection = Database.connect(**conn_params)
         keep_open(conn_params)
-        sqlite.register_functions(connection)
+        sqlite.register_functions(_Registrar(connection))
         connection.execute("PRAGMA foreign_keys = ON")
         for command in self.init_commands:
             if command := command.strip():
@@ -130,6 +130,34 @@ class DatabaseWrapper(sqlite.DatabaseWrapper):
 
     def create_cursor(self, name: str | None = None) -> CursorWrapper:
         return self.connection.cursor(factory=CursorWrapper)  # type: ignore[no-any-return]
+
+
+class _Registrar:
+    """What Django registers its functions with, in the place of the connection.
+
+    It also asks SQLite what it was built with. That statement would read the database, which fails
+    on one in memory while another connection writes; any database can answer it.
+    """
+
+    def __init__(self, connection: Database.Connection) -> None:
+        self.create_function = connection.create_function
+        self.create_aggregate = connection.create_aggregate
+
+    def execute(self, sql: str) -> _Answer:
+        return _answer(sql)
+
+
+class _Answer(NamedTuple):
+    row: tuple[Any, ...]
+
+    def fetchone(self) -> tuple[Any, ...]:
+        return self.row
+
+
+@lru_cache
+def _answer(sql: str) -> _Answer:
+    with closing(Database.connect(":memory:")) as connection:
+        return _Answer(connection.execute(sql).fetchone())
 
 
 _wrappers: weakref.WeakSet[DatabaseWrapper] = weakref.WeakSet()

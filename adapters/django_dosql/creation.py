@@ -99,7 +99,7 @@ class DatabaseCreation(sqlite.DatabaseCreation):
         """Read the file that the first process wrote into memory."""
         alias = self.connection.alias
         clone = self.get_test_db_clone_settings(str(worker_id))
-        source = dosql_dbapi.connect(f"{alias}_{worker_id}.sqlite3", history=False, create=False)
+        source = dosql_dbapi.connect(clone["NAME"], history=False, create=False)
         name = f"file:memorydb_{alias}_{worker_id}?mode=memory&cache=shared"
         target = dosql_dbapi.connect(name, uri=True)
         source.backup(target)

@@ -18,6 +18,8 @@ _SKIPS = {
     },
     "clones of a test database are branches in the same file": {
         "backends.sqlite.test_creation.TestDbSignatureTests.test_get_test_db_clone_settings_name",
+        "backends.sqlite.test_creation.TestDbSignatureTests."
+        "test_setup_worker_connection_respects_test_database_name",
     },
 }
 _SKIPS_OF_FILES = {

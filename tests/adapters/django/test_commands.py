@@ -169,3 +169,16 @@ def test_a_file_replaced_between_connections_is_opened_anew(library, tmp_path):
     )
     subprocess.run([sys.executable, "-c", program, path], check=True)
     assert connection.introspection.table_names() == ["note"]
+
+
+def test_memory_is_opened_again_while_it_is_written(library):
+    connections.settings["other"]["NAME"] = "file:shared?mode=memory&cache=shared"
+    first = connections["other"].copy()
+    second = connections["other"].copy()
+    first.set_autocommit(False, force_begin_transaction_with_broken_autocommit=True)
+    try:
+        second.ensure_connection()
+    finally:
+        first.rollback()
+        first._close()
+        second._close()
