@@ -154,6 +154,10 @@ class _HistorySession(Session):
 
     def resolve(self, moment: Moment) -> ResolvedMoment:
         """Look a moment up, seen from this session."""
+        if moment.kind is MomentKind.LSN:
+            lsn = Lsn(int(moment.value))
+            if self._views.has(self.branch_id, lsn):  # it was looked up to be attached
+                return ResolvedMoment(self.branch_id, lsn)
         return resolve(moment, self.branch_id, self.database)
 
     def attach_moment(self, moment: Moment) -> str:

@@ -27,6 +27,10 @@ class AttachedViews:
         self._open_view = open_view
         self._attached: OrderedDict[tuple[BranchId, Lsn], str] = OrderedDict()
 
+    def has(self, branch_id: BranchId, lsn: Lsn) -> bool:
+        """Whether the moment is attached."""
+        return (branch_id, lsn) in self._attached
+
     def schema_of(self, branch_id: BranchId, lsn: Lsn, *, keep: int = 1) -> str:
         """The schema under which the moment can be read; `keep` of the newest stay attached.
 
