@@ -50,6 +50,8 @@ SETTINGS = """
 import os
 from pathlib import Path
 
+import django
+
 os.environ["DOSQL_SUITE_VERDICTS"] = {verdicts!r}
 
 def _database(name):
@@ -63,7 +65,8 @@ DATABASES = {{"default": _database("default"), "other": _database("other")}}
 TEST_RUNNER = "recording_runner.RecordingRunner"
 SECRET_KEY = "a key for tests"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
+if django.VERSION < (6,):  # as the settings that come with the suite
+    DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
 USE_TZ = False
 """
 
