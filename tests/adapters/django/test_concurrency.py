@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
-import textwrap
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -16,6 +12,7 @@ pytest.importorskip("django")
 from django.db import connection, connections
 
 from django_dosql import as_of, branch
+from fixtures.programs import run_program
 
 
 @pytest.fixture
@@ -80,8 +77,6 @@ def test_tasks_are_each_where_they_went(library, two_moments):
     assert asyncio.run(look_everywhere()) == expected
 
 
-PATH_OF_TESTS = Path(__file__).parents[2]
-
 PRE_FORK = """
     import os, sys
     from pathlib import Path
@@ -113,13 +108,5 @@ PRE_FORK = """
 
 
 def test_forked_servers_write_one_database(library, tmp_path):
-    told = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(PRE_FORK), tmp_path],
-        check=True,
-        capture_output=True,
-        text=True,
-        cwd=PATH_OF_TESTS,
-        timeout=120,
-    )
-    assert told.stdout.strip() == "[0, 0, 0] 16", told.stderr
+    assert run_program(PRE_FORK, tmp_path).strip() == "[0, 0, 0] 16"
     assert library.Author.objects.count() == 16
