@@ -40,6 +40,9 @@ NOT_PASSED_ON_6 = {
     ),
 }
 NOT_PASSED_IN_FILES = {
+    f"{_CREATION}.test_get_test_db_clone_settings_not_supported": (
+        "skipped, by Django's own backend, too: it is about databases in memory"
+    ),
     "backends.sqlite.tests.ThreadSharing.test_database_sharing_in_threads": (
         "skipped: it fails on Django's backend, too, where the first of the tests above did not "
         "open a connection before"
@@ -89,7 +92,8 @@ def archive() -> Path:
 def test_what_passes_on_djangos_backend_passes(
     setting: str, archive: Path, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    stock = run(archive, "stock", setting, tmp_path)
+    # In a file Django's own backend trips over tests that close each other's connections.
+    stock = run(archive, "stock", "memory", tmp_path)
     ours = run(archive, "ours", setting, tmp_path)
     outcome = Outcome(
         part="in-memory database" if setting == "memory" else "database file",
