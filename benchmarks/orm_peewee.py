@@ -79,7 +79,7 @@ class Program:
     def prefetch(self) -> None:
         authors = self.Author.select().limit(self.count // BOOKS_OF_EACH)
         for author in peewee.prefetch(authors, self.Book.select().where(self.Book.price < 10)):
-            assert author.books
+            len(author.books)
 
     def open_and_read(self) -> None:
         # A connection is kept open, as a server's are: what is timed is one more.
