@@ -16,16 +16,16 @@ from coverage.exceptions import NoDataError
 
 REPOSITORY = Path(__file__).parents[1]
 FLOOR_PERCENT = {
-    "dosql_core": 0.0,
-    "dosql_core/storage": 0.0,
-    "dosql_core/kernel": 0.0,
-    "dosql_core/language": 0.0,
-    "dosql_core/history": 0.0,
-    "dosql_core/command_line": 0.0,
-    "dosql_dbapi": 0.0,
-    "sqlalchemy_dosql": 80.0,
-    "peewee_dosql": 0.0,
-    "django_dosql": 0.0,
+    "dosql_core": 87.0,
+    "dosql_core/storage": 92.0,
+    "dosql_core/kernel": 90.0,
+    "dosql_core/language": 97.0,
+    "dosql_core/history": 91.0,
+    "dosql_core/command_line": 74.0,
+    "dosql_dbapi": 81.0,
+    "sqlalchemy_dosql": 90.0,
+    "peewee_dosql": 89.0,
+    "django_dosql": 85.0,
 }
 
 
