@@ -15,10 +15,10 @@ from dosql_core.identifiers import BranchId, BranchName, Lsn
 from dosql_core.kernel.attached_views import AttachedViews
 from dosql_core.kernel.connection import run
 from dosql_core.kernel.head_connection import HeadConnection
+from dosql_core.language.tokens import quoted_name
 from dosql_core.merging.row_application import (
     apply_rows,
     broken_references,
-    quoted,
     reference_conflicts,
 )
 from dosql_core.merging.schema_merge import SchemaPlan, merge_schemas
@@ -310,7 +310,7 @@ class _Commit:
         if broken:
             views = self._views(kernel)
             for moment in (self._theirs, ResolvedMoment(self._head.place.branch_id, our_lsn)):
-                schema = quoted(views.schema_of(moment.branch_id, moment.lsn, keep=3))
+                schema = quoted_name(views.schema_of(moment.branch_id, moment.lsn, keep=3))
                 broken -= broken_references(kernel, schema, tables)
         return reference_conflicts(broken)
 
@@ -322,21 +322,21 @@ def _take_over(kernel: Any, past: str, table: str) -> None:
     """Make a table of ours what it is on their side, rows, indexes and triggers."""
     objects = run(
         kernel,
-        f"SELECT sql FROM {quoted(past)}.sqlite_schema WHERE tbl_name = ? AND sql IS NOT NULL"
+        f"SELECT sql FROM {quoted_name(past)}.sqlite_schema WHERE tbl_name = ? AND sql IS NOT NULL"
         " ORDER BY type <> 'table', rowid",
         (table,),
     )
-    run(kernel, f"DROP TABLE IF EXISTS main.{quoted(table)}")
+    run(kernel, f"DROP TABLE IF EXISTS main.{quoted_name(table)}")
     run(kernel, objects[0][0])
     columns = ", ".join(
-        quoted(column[1])
-        for column in run(kernel, f"PRAGMA main.table_xinfo({quoted(table)})")
+        quoted_name(column[1])
+        for column in run(kernel, f"PRAGMA main.table_xinfo({quoted_name(table)})")
         if column[6] == 0  # neither hidden nor generated
     )
     run(
         kernel,
-        f"INSERT INTO main.{quoted(table)}({columns})"
-        f" SELECT {columns} FROM {quoted(past)}.{quoted(table)}",
+        f"INSERT INTO main.{quoted_name(table)}({columns})"
+        f" SELECT {columns} FROM {quoted_name(past)}.{quoted_name(table)}",
     )
     for (sql,) in objects[1:]:
         run(kernel, sql)

@@ -9,6 +9,7 @@ from typing import Any
 from dosql_core.errors import IntegrityError
 from dosql_core.kernel.connection import KernelError, run
 from dosql_core.kernel.error_translation import translate
+from dosql_core.language.tokens import quoted_name
 from dosql_core.merging.three_way import Conflict, ConflictKind, RowResult
 from dosql_core.rows.row_change import NamedValues
 
@@ -37,7 +38,7 @@ def broken_references(kernel: Any, schema: str, tables: Iterable[str]) -> set[Br
     return {
         found
         for table in _with_referring_tables(kernel, schema, set(tables))
-        for found in run(kernel, f"PRAGMA {schema}.foreign_key_check({quoted(table)})")
+        for found in run(kernel, f"PRAGMA {schema}.foreign_key_check({quoted_name(table)})")
     }
 
 
@@ -55,11 +56,6 @@ def reference_conflicts(broken: Iterable[BrokenReference]) -> list[Conflict]:
         )
         for child, rowid, parent, _ in sorted(broken, key=repr)
     ]
-
-
-def quoted(name: str) -> str:
-    """A name as SQL has it in any place."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _deletes_first(result: RowResult) -> int:
@@ -120,26 +116,30 @@ def _swapped_or_conflicts(kernel: Any, results: list[RowResult]) -> list[Conflic
 
 
 def _insert(kernel: Any, table: str, row: NamedValues) -> None:
-    names = ", ".join(map(quoted, row))
+    names = ", ".join(map(quoted_name, row))
     places = ", ".join("?" * len(row))
-    run(kernel, f"INSERT INTO main.{quoted(table)}({names}) VALUES ({places})", tuple(row.values()))
+    run(
+        kernel,
+        f"INSERT INTO main.{quoted_name(table)}({names}) VALUES ({places})",
+        tuple(row.values()),
+    )
 
 
 def _update(kernel: Any, table: str, key: NamedValues, changed: NamedValues) -> None:
-    assigned = ", ".join(f"{quoted(name)} = ?" for name in changed)
+    assigned = ", ".join(f"{quoted_name(name)} = ?" for name in changed)
     run(
         kernel,
-        f"UPDATE main.{quoted(table)} SET {assigned} WHERE {_is_row(key)}",
+        f"UPDATE main.{quoted_name(table)} SET {assigned} WHERE {_is_row(key)}",
         (*changed.values(), *key.values()),
     )
 
 
 def _delete(kernel: Any, table: str, key: NamedValues) -> None:
-    run(kernel, f"DELETE FROM main.{quoted(table)} WHERE {_is_row(key)}", tuple(key.values()))
+    run(kernel, f"DELETE FROM main.{quoted_name(table)} WHERE {_is_row(key)}", tuple(key.values()))
 
 
 def _is_row(key: NamedValues) -> str:
-    return " AND ".join(f"{quoted(name)} = ?" for name in key)
+    return " AND ".join(f"{quoted_name(name)} = ?" for name in key)
 
 
 def _with_referring_tables(kernel: Any, schema: str, tables: set[str]) -> set[str]:

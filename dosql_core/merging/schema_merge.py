@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from dosql_core.language.tokens import Token, TokenKind, tokenize
-from dosql_core.merging.row_application import quoted
+from dosql_core.language.tokens import Token, TokenKind, quoted_name, tokenize
 from dosql_core.merging.three_way import Conflict, ConflictKind
 from dosql_core.rows.row_change import NamedValues
 from dosql_core.rows.table_layout import SchemaChange
@@ -68,7 +67,9 @@ def merge_schemas(
 def _plan_object(plan: SchemaPlan, their: SchemaChange) -> None:
     if their.before is not None:
         # Its table may be gone by now, and it with it.
-        plan.before_rows.insert(0, f"DROP {their.kind.upper()} IF EXISTS main.{quoted(their.name)}")
+        plan.before_rows.insert(
+            0, f"DROP {their.kind.upper()} IF EXISTS main.{quoted_name(their.name)}"
+        )
     if their.after is not None:
         plan.after_rows.append(their.after)
 
@@ -83,12 +84,12 @@ def _plan_table(
         if is_used:
             plan.conflicts.append(_conflict(our, their))
         else:
-            plan.before_rows.append(f"DROP TABLE main.{quoted(their.name)}")
+            plan.before_rows.append(f"DROP TABLE main.{quoted_name(their.name)}")
             plan.dropped_tables.append(their.name)
     else:
         added = added_columns(their.before, their.after)
         if added:
-            table = f"main.{quoted(their.name)}"
+            table = f"main.{quoted_name(their.name)}"
             plan.before_rows += [f"ALTER TABLE {table} ADD COLUMN {column}" for column in added]
         elif is_used:
             plan.conflicts.append(_conflict(our, their))

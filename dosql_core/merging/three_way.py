@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from dosql_core.identifiers import SqlValue
-from dosql_core.rows.row_change import ROWID, NamedValues, Operation, RowChange
+from dosql_core.rows.row_change import ROWID, NamedValues, Operation, RowChange, is_same_value
 
 RowName = tuple[str, tuple[tuple[str, SqlValue], ...]]
 
@@ -147,11 +147,11 @@ def _disputed(our: RowChange, their: RowChange) -> tuple[str, ...]:
         name
         for name, value in their.after.items()
         if name in our.after
-        and not _equal(our.after[name], value)
+        and not is_same_value(our.after[name], value)
         and (
             base is None
             or name not in base
-            or not (_equal(base[name], value) or _equal(base[name], our.after[name]))
+            or not (is_same_value(base[name], value) or is_same_value(base[name], our.after[name]))
         )
     )
 
@@ -175,7 +175,7 @@ def _with_their_columns(
 ) -> NamedValues:
     merged = dict(ours)
     for name, value in theirs.items():
-        if base is None or name not in base or not _equal(base[name], value):
+        if base is None or name not in base or not is_same_value(base[name], value):
             merged[name] = value
     return merged
 
@@ -184,11 +184,9 @@ def _name(change: RowChange) -> RowName:
     return change.table, tuple(change.key.items())
 
 
-def _equal(one: SqlValue, other: SqlValue) -> bool:
-    return one == other and type(one) is type(other)
-
-
 def _is_same(one: NamedValues | None, other: NamedValues | None) -> bool:
     if one is None or other is None:
         return one is other
-    return one.keys() == other.keys() and all(_equal(value, other[k]) for k, value in one.items())
+    return one.keys() == other.keys() and all(
+        is_same_value(value, other[k]) for k, value in one.items()
+    )

@@ -49,6 +49,11 @@ class RowChange:
         )
 
 
+def is_same_value(one: SqlValue, other: SqlValue) -> bool:
+    """Whether two values are one to SQLite: to Python 1 equals 1.0, to SQLite they differ."""
+    return one == other and type(one) is type(other)
+
+
 def row_change(pair: TablePair, difference: RowDifference) -> RowChange:
     """The difference with names."""
     if difference.before is None:
