@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from dosql_core.errors import ProgrammingError, UncommittedChangesError
-from dosql_core.kernel.connection import run
+from dosql_core.kernel.connection import ENABLE_TRIGGER, run
+from dosql_core.language.tokens import TokenKind, quoted_name, tokenize
 
 
 class Writer(Protocol):
@@ -31,7 +32,7 @@ def restore_table(session: Writer, past_schema: str, table: str, *, into: str | 
     kernel = session.kernel
     if kernel.in_transaction:
         raise UncommittedChangesError("RESTORE TABLE cannot run inside a transaction")
-    past = _quoted(past_schema)
+    past = quoted_name(past_schema)
     objects = _rows(
         kernel,
         f"SELECT type, name, sql FROM {past}.sqlite_schema "
@@ -44,8 +45,8 @@ def restore_table(session: Writer, past_schema: str, table: str, *, into: str | 
         )
     name, created_by = objects[0][1], objects[0][2]
     session.enter_write()
-    triggers_before = kernel.config(_ENABLE_TRIGGER, -1)
-    kernel.config(_ENABLE_TRIGGER, 0)
+    triggers_before = kernel.config(ENABLE_TRIGGER, -1)
+    kernel.config(ENABLE_TRIGGER, 0)
     try:
         _rows(kernel, "BEGIN IMMEDIATE")
         try:
@@ -62,46 +63,39 @@ def restore_table(session: Writer, past_schema: str, table: str, *, into: str | 
                     (name,),
                 )
                 if present and present[0][0] == created_by:
-                    _rows(kernel, f"DELETE FROM main.{_quoted(name)}")
+                    _rows(kernel, f"DELETE FROM main.{quoted_name(name)}")
                     objects = []
                 else:
                     if present:
-                        _rows(kernel, f"DROP TABLE main.{_quoted(name)}")
+                        _rows(kernel, f"DROP TABLE main.{quoted_name(name)}")
                     _rows(kernel, created_by)
             columns = ", ".join(
-                _quoted(column[1])
-                for column in _rows(kernel, f"PRAGMA main.table_xinfo({_quoted(target)})")
+                quoted_name(column[1])
+                for column in _rows(kernel, f"PRAGMA main.table_xinfo({quoted_name(target)})")
                 if column[6] == 0  # neither hidden nor generated
             )
             _rows(
                 kernel,
-                f"INSERT INTO main.{_quoted(target)} ({columns}) "
-                f"SELECT {columns} FROM {past}.{_quoted(name)}",
+                f"INSERT INTO main.{quoted_name(target)} ({columns}) "
+                f"SELECT {columns} FROM {past}.{quoted_name(name)}",
             )
             if into is None:
                 for _type, _name, sql in objects[1:]:
                     _rows(kernel, sql)
-            (count,) = _rows(kernel, f"SELECT count(*) FROM main.{_quoted(target)}")[0]
+            (count,) = _rows(kernel, f"SELECT count(*) FROM main.{quoted_name(target)}")[0]
             _rows(kernel, "COMMIT")
         except BaseException:
             if kernel.in_transaction:
                 _rows(kernel, "ROLLBACK")
             raise
     finally:
-        kernel.config(_ENABLE_TRIGGER, triggers_before)
+        kernel.config(ENABLE_TRIGGER, triggers_before)
         session.leave_write()
     return int(count)
 
 
-_ENABLE_TRIGGER = 1003  # SQLITE_DBCONFIG_ENABLE_TRIGGER
-
-
 def _rows(kernel: Any, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return run(kernel, sql, parameters)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _refuse_existing(kernel: Any, name: str) -> None:
@@ -115,8 +109,6 @@ def _renamed(created_by: str, name: str) -> str:
     sqlite_schema normalises the beginning of the statement, so the name is what stands between
     the keywords and the parenthesis, USING or AS.
     """
-    from dosql_core.language.tokens import TokenKind, tokenize
-
     words = [token for token in tokenize(created_by) if token.kind is not TokenKind.BLANK]
     at = next(i for i, token in enumerate(words) if token.text.upper() == "TABLE") + 1
-    return created_by[: words[at].start] + _quoted(name) + created_by[words[at].end :]
+    return created_by[: words[at].start] + quoted_name(name) + created_by[words[at].end :]

@@ -10,6 +10,7 @@ import apsw
 
 KernelCursor = apsw.Cursor
 KernelError = apsw.Error
+ENABLE_TRIGGER = apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER
 
 OPEN_READ_WRITE = apsw.SQLITE_OPEN_READWRITE
 OPEN_READ_ONLY = apsw.SQLITE_OPEN_READONLY

@@ -13,7 +13,7 @@ from dosql_core.history.refs import MergeRef, RefsContent
 from dosql_core.history.time_travel import ResolvedMoment
 from dosql_core.identifiers import BranchId, BranchName, Lsn
 from dosql_core.kernel.attached_views import AttachedViews
-from dosql_core.kernel.connection import run
+from dosql_core.kernel.connection import ENABLE_TRIGGER, run
 from dosql_core.kernel.head_connection import HeadConnection
 from dosql_core.language.tokens import quoted_name
 from dosql_core.merging.row_application import (
@@ -35,7 +35,6 @@ from dosql_core.options import SessionOptions
 from dosql_core.rows.row_change import RowChange
 
 _TRIES = 10
-_ENABLE_TRIGGER = 1003  # SQLITE_DBCONFIG_ENABLE_TRIGGER
 POLICIES: dict[str, Policy] = {
     "abort": decide_nothing,
     "ours": keep_ours,
@@ -259,7 +258,7 @@ class _Commit:
         try:
             connection.enter_write()
             # A merge repeats what happened elsewhere, triggers and foreign-key actions included.
-            kernel.config(_ENABLE_TRIGGER, 0)
+            kernel.config(ENABLE_TRIGGER, 0)
             run(kernel, "PRAGMA foreign_keys = OFF")
             run(kernel, "BEGIN IMMEDIATE")
             if self._head.newest_lsn() != our_lsn:
