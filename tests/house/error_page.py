@@ -1,20 +1,29 @@
-"""Writes docs/errors.md: every error class from where they are defined, and examples as they run.
+"""Writes docs/errors.md: every error class from where it is defined, and examples as they run.
 
 python tests/house/error_page.py
 """
 
 from __future__ import annotations
 
-import ast
 import inspect
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import dosql_dbapi
-from dosql_core import errors
-from dosql_core.errors import Error
+from dosql_core.errors import (
+    Error,
+    branches,
+    changes,
+    connections,
+    files,
+    merging,
+    moments,
+    pep_249,
+    retention,
+    sqlite,
+    transactions,
+)
 
 PEP_249_NAMES = {
     "InterfaceError",
@@ -28,7 +37,20 @@ PEP_249_NAMES = {
     "Error",
 }
 PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
-SECTION = re.compile(r"^# -- (.+?) -+$")
+# The modules of dosql_core.errors, in the order of the page: a section each, named by what stands
+# before the colon of the module's docstring.
+MODULES = (
+    pep_249,
+    files,
+    sqlite,
+    connections,
+    moments,
+    branches,
+    transactions,
+    retention,
+    changes,
+    merging,
+)
 
 OPENING = """\
 # Errors
@@ -98,20 +120,13 @@ class Documented:
 
 
 def documented() -> Iterator[Documented]:
-    """Every class of errors.py but PEP 249's own Warning, in the order of the file."""
-    source = inspect.getsource(errors)
-    sections = {
-        number: found[1]
-        for number, line in enumerate(source.splitlines(), 1)
-        if (found := SECTION.match(line))
-    }
-    for node in ast.parse(source).body:
-        if not isinstance(node, ast.ClassDef):
-            continue
-        error = getattr(errors, node.name)
-        if issubclass(error, Error):
-            before = [name for number, name in sections.items() if number < node.lineno]
-            yield Documented(before[-1] if before else "PEP 249's classes", error)
+    """Every class of dosql_core.errors but PEP 249's own Warning, in the order of the files."""
+    for module in MODULES:
+        section = inspect.getdoc(module).split(":")[0]
+        for error in vars(module).values():
+            is_defined_here = getattr(error, "__module__", "") == module.__name__
+            if is_defined_here and isinstance(error, type) and issubclass(error, Error):
+                yield Documented(section, error)
 
 
 def pep_249_class(error: type[Error]) -> type[Error]:
@@ -129,7 +144,7 @@ def class_tables() -> Iterator[str]:
         error = entry.error
         if entry.section != section:
             section = entry.section
-            yield f"\n## {section[0].upper()}{section[1:]}\n\n"
+            yield f"\n## {section}\n\n"
             yield "| class | by PEP 249 | code | category | retry | when | hint |\n"
             yield "|---|---|---|---|---|---|---|\n"
         cells = (

@@ -1,0 +1,50 @@
+"""Differences and change streams: changes and slots that are not there to read."""
+
+from __future__ import annotations
+
+from dosql_core.errors.pep_249 import Category, OperationalError, ProgrammingError
+
+
+class TableNotFoundError(ProgrammingError):
+    """Neither moment of a comparison has the table."""
+
+    code = "STMT_TABLE_NOT_FOUND"
+    hint = "look the name up in sqlite_schema, as of both moments"
+
+
+class ChangesNotKeptError(OperationalError):
+    """The commits from which changes were asked for are no longer kept, or never were."""
+
+    code = "CDC_LSN_NOT_FOUND"
+    hint = "a slot keeps what it still needs; without one, begin at a moment that is kept"
+
+
+class SlotNotFoundError(OperationalError):
+    """No slot has that name."""
+
+    code = "CDC_SLOT_NOT_FOUND"
+    hint = "list the slots there are"
+
+
+class SlotExistsError(ProgrammingError):
+    """A slot of that name exists already."""
+
+    code = "CDC_SLOT_EXISTS"
+    category = Category.CONFLICT
+    hint = "choose another name, or go on with the one there is"
+
+
+class SlotInUseError(OperationalError):
+    """Another consumer, here or in another process, is reading from the slot."""
+
+    code = "CDC_SUBSCRIPTION_FAILED"
+    category = Category.CONFLICT
+    is_retryable = True
+    hint = "close the other consumer; one that died lets go by itself"
+
+
+class SlotLostError(OperationalError):
+    """The slot lagged behind its limit, so changes it had not read were let go."""
+
+    code = "CDC_BUFFER_OVERFLOW"
+    hint = "drop the slot, copy the tables as they are now, and make it again"
