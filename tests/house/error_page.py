@@ -5,7 +5,6 @@ python tests/house/error_page.py
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +121,7 @@ class Documented:
 def documented() -> Iterator[Documented]:
     """Every class of dosql_core.errors but PEP 249's own Warning, in the order of the files."""
     for module in MODULES:
-        section = inspect.getdoc(module).split(":")[0]
+        section = (module.__doc__ or "").split(":")[0]
         for error in vars(module).values():
             is_defined_here = getattr(error, "__module__", "") == module.__name__
             if is_defined_here and isinstance(error, type) and issubclass(error, Error):
