@@ -7,6 +7,7 @@ pytest_plugins = (
     "fixtures.crash",
     "fixtures.command_line",
     "fixtures.full_disk",
+    "fixtures.servers",
     "fixtures.django_project",
     "fixtures.sqlalchemy_bank",
 )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dosql_dbapi
+from dolake import errors as dolake_errors
 from dosql_core.errors import (
     Error,
     branches,
@@ -49,6 +50,7 @@ MODULES = (
     retention,
     changes,
     merging,
+    dolake_errors,
 )
 
 OPENING = """\
@@ -119,7 +121,7 @@ class Documented:
 
 
 def documented() -> Iterator[Documented]:
-    """Every class of dosql_core.errors but PEP 249's own Warning, in the order of the files."""
+    """Every class but PEP 249's own Warning, in the order of the files."""
     for module in MODULES:
         section = (module.__doc__ or "").split(":")[0]
         for error in vars(module).values():

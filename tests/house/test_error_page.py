@@ -7,6 +7,7 @@ import re
 import pytest
 
 import dosql_dbapi
+from dolake import errors as dolake_errors
 from dosql_core import errors
 from dosql_core.errors import Error
 from house import error_page
@@ -22,7 +23,7 @@ def test_the_page_is_what_the_code_says() -> None:
 def test_every_error_class_is_on_the_page() -> None:
     defined = {
         error
-        for error in vars(errors).values()
+        for error in (*vars(errors).values(), *vars(dolake_errors).values())
         if isinstance(error, type) and issubclass(error, Error)
     }
     assert {entry.error for entry in error_page.documented()} == defined
@@ -30,7 +31,7 @@ def test_every_error_class_is_on_the_page() -> None:
 
 @pytest.mark.parametrize("error", OWN, ids=lambda error: error.__name__)
 def test_an_error_class_has_a_code_a_hint_and_a_parent_of_pep_249(error: type[Error]) -> None:
-    assert re.fullmatch(r"[A-Z]+(_[A-Z0-9]+)+", error.code)
+    assert re.fullmatch(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", error.code)
     assert error.hint and not error.hint.endswith(".")
     assert error_page.first_sentence(error).endswith(".")
     assert issubclass(error, dosql_dbapi.Error)

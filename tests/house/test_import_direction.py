@@ -27,6 +27,15 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("dosql_core",),  # the public names, gathered in dosql_core/__init__.py
     ("dosql_dbapi",),
     ("sqlalchemy_dosql", "peewee_dosql", "django_dosql", "dosql_core.command_line"),
+    ("dolake.errors",),
+    ("dolake.changes", "dolake.settings"),
+    ("dolake.warehouse",),
+    ("dolake.catalog",),
+    ("dolake.tables",),
+    ("dolake.maintenance", "dolake.ingest", "dolake.query"),
+    ("dolake.server",),
+    ("dolake",),
+    ("dolake.command_line",),
 )
 POSITIONS = {package: position for position, layer in enumerate(LAYERS) for package in layer}
 OURS = ("dosql_core", "dosql_dbapi", "dolake", "sqlalchemy_dosql", "peewee_dosql", "django_dosql")
@@ -41,12 +50,14 @@ OWNERS = {
     "peewee": ("peewee_dosql",),
     "playhouse": ("peewee_dosql",),
     "django": ("django_dosql",),
-    "typer": ("dosql_core.command_line",),
-    "rich": ("dosql_core.command_line",),
+    "typer": ("dosql_core.command_line", "dolake.command_line"),
+    "rich": ("dosql_core.command_line", "dolake.command_line"),
     "prompt_toolkit": ("dosql_core.command_line",),
 }
 # sqlite3 has a dbapi2, too, with all the names of the package; strict is the package made stricter.
 MIRROR_THEIR_PACKAGE = ("dosql_dbapi.dbapi2", "dosql_dbapi.strict")
+# What the lake may know of the database: what anybody may.
+PUBLIC_TO_THE_LAKE = ("dosql_core.errors", "dosql_core.options", "dosql_core.identifiers")
 ADAPTERS = ("sqlalchemy_dosql", "peewee_dosql", "django_dosql")
 
 Import = tuple[str, str, str]  # the module that imports, what it imports, file and line
@@ -129,5 +140,23 @@ def test_adapters_know_only_the_driver(imports: list[Import]) -> None:
         if name.split(".")[0] in ADAPTERS
         and imported.split(".")[0] in OURS
         and imported.split(".")[0] not in (name.split(".")[0], "dosql_dbapi")
+    }
+    assert not strangers, lines(strangers)
+
+
+def test_the_lake_knows_only_the_public_names_of_the_database(imports: list[Import]) -> None:
+    names = {name for name, _ in package_modules()}
+    strangers = {
+        f"{where}: {name} imports {imported}"
+        for name, imported, where in imports
+        if name.split(".")[0] == "dolake"
+        and imported.split(".")[0] == "dosql_core"
+        and any(is_inside(imported, module) for module in names - {"dosql_core"})
+        and not any(is_inside(imported, public) for public in PUBLIC_TO_THE_LAKE)
+        # The two commands look and speak alike.
+        and not (
+            is_inside(name, "dolake.command_line")
+            and is_inside(imported, "dosql_core.command_line")
+        )
     }
     assert not strangers, lines(strangers)

