@@ -16,7 +16,6 @@ from dosql_core.errors import (
     BranchInUseError,
     BranchNotFoundError,
     NoHistoryError,
-    ProgrammingError,
     ReadOnlyMomentError,
     UncommittedChangesError,
     WaitTimeoutError,
@@ -61,6 +60,8 @@ class Session:
     gate_needed = False
     branch: str | None = None
     as_of: Lsn | None = None
+    # What SET COMMIT said outside of a transaction, for the next commit of this session.
+    waiting_description: dict[str, str | None] | None = None
 
     def __init__(self, kernel: KernelConnection, options: SessionOptions) -> None:
         self.kernel = kernel
@@ -102,6 +103,10 @@ class Session:
 
     def set_commit_metadata(self, author: str | None, message: str | None) -> None:
         """Author and message for the commit of the open write transaction."""
+        raise NoHistoryError("this database keeps no history, so commits carry no message")
+
+    def carry_description(self) -> None:
+        """Put the waiting description into the open transaction, which has changed something."""
         raise NoHistoryError("this database keeps no history, so commits carry no message")
 
     def content_mark(self) -> tuple[int, ...]:
@@ -282,19 +287,23 @@ class HeadSession(_HistorySession):
     def describe_commit(self, **changes: str | None) -> None:
         """SET COMMIT AUTHOR and MESSAGE: into the open transaction, which writes from now on.
 
+        Where none is open they wait for the next one that changes something.
         Shape: `changes` are `author`, `message` or both; None takes back what was said before.
-        Errors: ProgrammingError outside a transaction, where no commit is there to describe.
         """
         if not self.kernel.in_transaction:
-            raise ProgrammingError(
-                "SET COMMIT describes the commit of an open transaction, and none is open",
-                code="TXN_NO_ACTIVE",
-                hint="BEGIN IMMEDIATE first, or use con.transaction(author=..., message=...)",
-            )
+            described = {**(self.waiting_description or {}), **changes}
+            is_said = any(text is not None for text in described.values())
+            self.waiting_description = described if is_said else None
+            return
         author, message = self._connection.planned_metadata()
         self._connection.write_metadata(
             changes.get("author", author), changes.get("message", message)
         )
+
+    def carry_description(self) -> None:
+        waiting, self.waiting_description = self.waiting_description, None
+        if waiting is not None:
+            self.describe_commit(**waiting)
 
     def use_branch(self, name: str) -> None:
         if self.kernel.in_transaction:

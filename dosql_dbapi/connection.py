@@ -33,6 +33,7 @@ from dosql_core.options import DatabaseOptions, Durability, Retention, SessionOp
 from dosql_core.session import Session, open_session
 from dosql_dbapi import execution
 from dosql_dbapi.adaptation import BaseTypes, bind_converted
+from dosql_dbapi.commit_description import follow_session
 from dosql_dbapi.connection_callbacks import ConnectionCallbacks
 from dosql_dbapi.connection_history import ConnectionHistory
 from dosql_dbapi.connection_state import ANY_THREAD, FORKED
@@ -276,7 +277,9 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
         self._text_factory = factory
         self._shape = self._shape_for(self._row_factory)
         # Cursors made before this learn of it with their next statement.
-        self._plans = PlanBook(BaseTypes.are_adapted or factory is not str)
+        self._plans = PlanBook(
+            BaseTypes.are_adapted or factory is not str, self._plans.describes_commit
+        )
 
     # -- closing and what is refused ---------------------------------------------------------------
 
@@ -340,7 +343,9 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
 
     def _run_command(self, statement: Any, parameters: Any) -> Any:
         """Carry out one of our own statements; the kernel may be another one afterwards."""
-        return self._answered(self._session.run_command, statement, parameters)
+        answer = self._answered(self._session.run_command, statement, parameters)
+        follow_session(self)
+        return answer
 
     def _check_pragma(self, statement: Any) -> Any:
         """What the session says of a pragma; the kernel may be another one afterwards."""

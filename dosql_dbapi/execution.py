@@ -19,6 +19,7 @@ from dosql_core.language.classify import Statement, StatementKind
 from dosql_core.language.splitting import split_statements
 from dosql_dbapi import recovery
 from dosql_dbapi.adaptation import adapt_base_type
+from dosql_dbapi.commit_description import carrying_description, is_describable
 from dosql_dbapi.conversion import convert_row
 from dosql_dbapi.parameters import bindable
 from dosql_dbapi.plans import begins_implicitly
@@ -59,6 +60,10 @@ def execute_other(cursor: Cursor, connection: Connection, sql: str, parameters: 
         cursor._shape = connection._shape_for(cursor.row_factory)
         parameters = _adapted(parameters)
     kind = statement.kind
+    if connection._plans.describes_commit and is_describable(kind):
+        with carrying_description(connection, statement):
+            execute_other(cursor, connection, sql, parameters)
+        return
     if kind in _TAKES_NO_PARAMETERS and parameters and not isinstance(parameters, Mapping):
         raise BindingCountError(
             "Incorrect number of bindings supplied. The current statement uses 0, and there are "
@@ -175,6 +180,10 @@ def execute_many(cursor: Cursor, sql: str, sets: Iterable[Any]) -> None:
     try:
         connection._plans[sql]
         statement = connection._plans.statement(sql)
+        if connection._plans.describes_commit and is_describable(statement.kind):
+            with carrying_description(connection, statement):
+                execute_many(cursor, sql, sets)
+            return
         text = statement.text
         is_write = statement.kind is StatementKind.DML
         if not is_write:

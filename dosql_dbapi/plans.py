@@ -35,14 +35,16 @@ class PlanBook(dict[str, int]):
     `statements` has the classified form of texts whose plan is OTHER. Both are emptied when they
     grow too large, as they would for a program that formats values into its SQL.
     With `looks_at_parameters` every plan is OTHER, so that each parameter passes an adapter and
-    each cursor learns of a text_factory.
+    each cursor learns of a text_factory. With `describes_commit` no plan is WRITE, so that the next
+    write takes along what SET COMMIT said of it.
     """
 
-    __slots__ = ("looks_at_parameters", "statements")
+    __slots__ = ("describes_commit", "looks_at_parameters", "statements")
 
-    def __init__(self, looks_at_parameters: bool = False) -> None:
+    def __init__(self, looks_at_parameters: bool = False, describes_commit: bool = False) -> None:
         super().__init__()
         self.looks_at_parameters = looks_at_parameters
+        self.describes_commit = describes_commit
         self.statements: dict[str, Statement] = {}
 
     def __missing__(self, sql: str) -> int:
@@ -61,6 +63,7 @@ class PlanBook(dict[str, int]):
         if (
             plan == OTHER
             or self.looks_at_parameters
+            or self.describes_commit
             or ";" in sql
             or "of" in lowered
             or "system_time" in lowered
@@ -86,6 +89,7 @@ class PlanBook(dict[str, int]):
                 return READ
             if (
                 statement.kind is StatementKind.DML
+                and not self.describes_commit
                 and not statement.has_returning
                 and begins_implicitly(statement)
             ):
