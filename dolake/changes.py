@@ -36,13 +36,15 @@ class Column(msgspec.Struct, frozen=True):
     """A column as the source declares it.
 
     Shape: `key_position` is 1.. for the columns of the primary key and 0 for others; a table none
-           of whose columns has one is keyed by its rowid, under `ROWID_KEY`.
+           of whose columns has one is keyed by its rowid, under `ROWID_KEY`. `default` is what rows
+           older than an added column hold in it.
     """
 
     name: str
     declared_type: str
     is_not_null: bool = False
     key_position: int = 0
+    default: SqlValue = None
 
 
 class TableSchema(msgspec.Struct, frozen=True):
