@@ -133,6 +133,7 @@ class Database:
             self._refs = Refs(self.directory)
             with self._opened_head(MAIN_BRANCH_ID, on_progress):
                 pass
+            deletion.remove_orphans(self.directory, self._refs)
         except BaseException:
             self._close_heads()
             if is_new_directory:

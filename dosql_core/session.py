@@ -217,6 +217,8 @@ class HeadSession(_HistorySession):
     def __init__(self, database: Database, branch_id: BranchId, options: SessionOptions) -> None:
         self._head = database.use_head(branch_id)
         try:
+            if not options.read_only:
+                self._head.prepare_for_writers()
             self._connection = HeadConnection(self._head, options)
         except BaseException:
             database.release_head(branch_id)
@@ -313,6 +315,8 @@ class HeadSession(_HistorySession):
             return
         head = self.database.use_head(branch_id)
         try:
+            if not self.read_only:
+                head.prepare_for_writers()
             options = replace(
                 self.options, durability=self.durability, timeout_seconds=self.timeout_seconds
             )

@@ -194,7 +194,8 @@ class Branches:
                 ]
                 del refs.branches[branch.id]
             database.forget_history(branch.id)
-            shutil.rmtree(database.branch_directory(branch.id))
+            # what cannot be removed now, the next opening removes: no ref names it any more
+            shutil.rmtree(database.branch_directory(branch.id), ignore_errors=True)
 
     def _refuse_to_drop(self, refs: RefsContent, branch: BranchRef, force: bool) -> None:
         if branch.is_protected:

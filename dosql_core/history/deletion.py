@@ -13,6 +13,8 @@ import fcntl
 import os
 import shutil
 
+from dosql_core.errors import BranchInUseError
+from dosql_core.history.refs import Refs
 from dosql_core.storage.durable_files import sync_directory
 from dosql_core.storage.file_lock import exclusive_lock
 
@@ -75,3 +77,22 @@ def remove_history(directory: str) -> None:
 def remove_leftovers(directory: str) -> None:
     """Finish a removal that a crash cut short."""
     shutil.rmtree(directory + _REMOVED_SUFFIX, ignore_errors=True)
+
+
+def remove_orphans(directory: str, refs: Refs) -> None:
+    """Remove the directories of branches whose making or dropping a crash cut short.
+
+    A branch that is being made is safe: its directory and its name appear under the lock of the
+    refs. One that is being dropped loses its name first; whoever drops it has it locked.
+    """
+    branches = os.path.join(directory, "branches")
+    if not refs.content.orphans(os.listdir(branches)):
+        return
+    with refs.held() as content:
+        for orphan in content.orphans(os.listdir(branches)):
+            path = os.path.join(branches, orphan)
+            with (
+                contextlib.suppress(BranchInUseError, OSError),
+                exclusive_lock(os.path.join(path, "in_use.lock"), refusal="it is being dropped"),
+            ):
+                shutil.rmtree(path, ignore_errors=True)

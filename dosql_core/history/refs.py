@@ -7,7 +7,7 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -32,6 +32,7 @@ from dosql_core.storage.checked_document import read_document, write_document
 FORMAT_VERSION = 1
 _KIND = "refs"
 _NAME_LENGTH_MAX = 255
+_BRANCH_ID = re.compile(r"[a-z0-9-]+-[0-9a-f]{12,}")  # what `new_branch_id` makes
 
 
 def directory_of(path: str) -> str:
@@ -156,6 +157,14 @@ class RefsContent:
         """A directory name no branch of this database has had: readable, then a number."""
         slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "branch"
         return BranchId(f"{slug}-{time.time_ns() // 1000:x}")
+
+    def orphans(self, directories: Iterable[str]) -> list[str]:
+        """Those of the directories below `branches` that were made for a branch there is not."""
+        return sorted(
+            name
+            for name in directories
+            if BranchId(name) not in self.branches and _BRANCH_ID.fullmatch(name)
+        )
 
     def replace_branch(self, branch_id: BranchId, **changes: Any) -> None:
         """Change fields of one branch."""

@@ -7,6 +7,7 @@ and finds out what happened while nobody watched. docs: ARCHITECTURE.md sections
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import threading
@@ -20,6 +21,7 @@ from dosql_core.errors import (
     CannotOpenError,
     CorruptStoreError,
     DatabaseNotFoundError,
+    DiskFullError,
     LostCommitsError,
     MissingSegmentError,
 )
@@ -91,6 +93,7 @@ class Head:
         self._stamp_before: tuple[int, int, int, int] | None = None
         self._undo = contextlib.ExitStack()
         self.opening_note: str | None = None
+        self.is_without_keeper = False  # the disk was full when we opened it
         self._cycled = ((0, 0), 0)  # salts and length of the WAL at the end of our last cycle
         self.pin_lock = threading.RLock()
         self._keeper: Keeper | None = None
@@ -108,8 +111,7 @@ class Head:
             self.capture_frames = max(capture_bytes // (self.page_size + 24), 1)
             self.next_cycle_frames = self.capture_frames
             self.maintenance = Maintenance(self)
-            if not self.try_to_keep(on_progress):
-                self._stamp_before = None
+            self._keep_or_say_why_not(on_progress)
             self.maintenance.start()
             fcntl.flock(opening, fcntl.LOCK_UN)
             self._closing = self._undo.pop_all()
@@ -233,6 +235,33 @@ class Head:
 
     # -- being the keeper --------------------------------------------------------------------------
 
+    def _keep_or_say_why_not(self, on_progress: Progress | None) -> None:
+        """Become the keeper, if nobody is. On a full disk reading is possible without one."""
+        try:
+            if not self.try_to_keep(on_progress):
+                self._stamp_before = None
+        except (OSError, DiskFullError, apsw.FullError) as error:
+            is_full = not isinstance(error, OSError) or error.errno == errno.ENOSPC
+            if not is_full or not self.own_history.captured:  # there is no history to go on with
+                raise
+            self.is_without_keeper = True
+
+    def prepare_for_writers(self) -> None:
+        """See to it that what is in the WAL is kept before anybody adds to it.
+
+        Errors: DiskFullError where there is still no room to capture it.
+        """
+        if not self.is_without_keeper:
+            return
+        try:
+            self.try_to_keep()
+        except (OSError, DiskFullError, apsw.FullError) as error:
+            raise DiskFullError(
+                f"no space left to keep what the WAL of {self.place.database_path} holds",
+                hint="free some space; until then read_only=True opens it for reading",
+            ) from error
+        self.is_without_keeper = False
+
     @property
     def is_keeper(self) -> bool:
         """Whether this process keeps the WAL."""
@@ -267,6 +296,7 @@ class Head:
             except BaseException:
                 keeper.close(tidy=False)
                 fcntl.flock(self._maintenance_lock, fcntl.LOCK_UN)
+                self._stamp_before = stamp
                 raise
             self._keeper = keeper
             return True

@@ -138,11 +138,47 @@ fill()
 with refused():
     database.close()
 with refused():
-    open_database(PATH)
+    dosql_dbapi.connect(PATH)
 free()
 database = open_database(PATH)
 connection = dosql_dbapi.connect(PATH)
 assert state() == expected
+""",
+        )
+    )
+
+
+def test_what_the_wal_holds_can_be_read_without_room(run_on_small_disk: RunOnFullDisk) -> None:
+    """Opening wants to capture it first; a reader does without, and writers wait for room."""
+    run_on_small_disk(
+        after(
+            "full",
+            """
+connection.execute("pragma wal_checkpoint").fetchone()
+sealed = connection.lsn
+then = state()
+connection.execute("insert into t(b) values (randomblob(1000))")
+expected = state()
+connection.close()
+fill()
+with refused():
+    database.close()
+for attempt in range(2):
+    with contextlib.closing(dosql_dbapi.connect(PATH, read_only=True)) as connection:
+        assert state() == expected
+        with refused():
+            dosql_dbapi.connect(PATH)
+    with contextlib.closing(dosql_dbapi.connect(PATH, as_of=sealed)) as connection:
+        assert state() == then
+with contextlib.closing(dosql_dbapi.connect(PATH, read_only=True)) as reader:
+    free()
+    database = open_database(PATH)
+    connection = dosql_dbapi.connect(PATH)
+    connection.execute("insert into t(b) values (randomblob(1000))")
+    connection.commit()
+    then, expected = expected, state()
+    assert expected[0] == then[0] + 1
+    connection.execute("pragma wal_checkpoint").fetchone()
 """,
         )
     )
