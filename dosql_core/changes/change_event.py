@@ -5,8 +5,7 @@ from __future__ import annotations
 import datetime
 import enum
 import json
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from dosql_core.identifiers import BranchName, Lsn
 from dosql_core.rows.row_change import NamedValues
@@ -25,10 +24,10 @@ class EventKind(enum.StrEnum):
 
 
 ROW_EVENTS = frozenset((EventKind.INSERT, EventKind.UPDATE, EventKind.DELETE))
+MARKER_EVENTS = frozenset((EventKind.BEGIN, EventKind.COMMIT))
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeEvent:
+class ChangeEvent(NamedTuple):
     """One thing that a commit did.
 
     Shape: `index` counts the events of a commit from 0, so that (branch, lsn, index) names an event
@@ -41,7 +40,7 @@ class ChangeEvent:
 
     branch: BranchName
     lsn: Lsn
-    index: int
+    index: int  # type: ignore[assignment]  # a tuple's method, which nobody misses
     committed_at: datetime.datetime
     operation: EventKind
     table: str | None = None

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from dosql_core.changes.change_event import ChangeEvent, EventKind
+from dosql_core.changes.change_event import MARKER_EVENTS, ChangeEvent, EventKind
 from dosql_core.changes.derivation import Derivation
 from dosql_core.errors import (
     ChangesNotKeptError,
@@ -67,10 +67,16 @@ class ChangeFilter:
     where: Callable[[ChangeEvent], bool] | None = None
     markers: bool = False
 
+    def among(self, events: list[ChangeEvent]) -> list[ChangeEvent]:
+        """Those of a commit's events that the reader is given."""
+        if self.tables is None and self.operations is None and self.where is None:
+            return events
+        return [event for event in events if self.wants(event)]
+
     def wants(self, event: ChangeEvent) -> bool:
-        """Whether the reader is given the event."""
-        if event.operation in (EventKind.BEGIN, EventKind.COMMIT):
-            return self.markers
+        """Whether the reader is given the event; the begin and commit of a transaction always."""
+        if event.operation in MARKER_EVENTS:
+            return True
         if (
             self.tables is not None
             and event.table is not None
@@ -125,10 +131,10 @@ class Subscription:
         """
         while not self._is_closed:
             reached = self._capture()
-            for events in self._derived(reached):
-                wanted = [event for event in events if self._wanted.wants(event)]
+            for lsn, events in self._derived(reached):
+                wanted = self._wanted.among(events)
                 if wanted:
-                    yield wanted[0].lsn, wanted
+                    yield lsn, wanted
                 if self._is_closed:
                     return
             if not self._follow or not self._wait_beyond(reached):
@@ -182,7 +188,12 @@ class Subscription:
     def _begin_after(self, lsn: int) -> Derivation:
         try:
             self._head.capture_now()
-            return Derivation(self._database.known(self._branch.id), self._branch.name, Lsn(lsn))
+            return Derivation(
+                self._database.known(self._branch.id),
+                self._branch.name,
+                Lsn(lsn),
+                markers=self._wanted.markers,
+            )
         except (HistoryExpiredError, LsnNotAvailableError) as error:
             raise ChangesNotKeptError(f"no changes after LSN {lsn}: {error}") from error
 
@@ -194,7 +205,7 @@ class Subscription:
         newest = self._head.own_history.newest_lsn
         return newest if self._follow else min(newest, self._last)
 
-    def _derived(self, last: Lsn) -> Iterator[list[ChangeEvent]]:
+    def _derived(self, last: Lsn) -> Iterator[tuple[Lsn, list[ChangeEvent]]]:
         try:
             yield from self._derivation.up_to(last)
         except HistoryExpiredError as error:

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from dosql_core.errors import TableNotFoundError
 from dosql_core.history.time_travel import ResolvedMoment, SealedHistory
+from dosql_core.rows.changed_leaves import TablePair
 from dosql_core.rows.page_image import PageImage
 from dosql_core.rows.row_change import Operation, RowChange, row_change
-from dosql_core.rows.row_difference import RowDifferences, TablePair
+from dosql_core.rows.row_difference import RowDifferences, TablePairs
 from dosql_core.rows.table_layout import SchemaChange, read_schema, schema_changes
 
 
@@ -32,8 +33,7 @@ class Difference:
             images[0],
             images[1],
             self._views[0].changed_pages(self._views[1]),
-            self._schemas[0].tables,
-            self._schemas[1].tables,
+            TablePairs(self._schemas[0].tables, self._schemas[1].tables),
         )
 
     @property
@@ -56,7 +56,7 @@ class Difference:
 
         Errors: TableNotFoundError when neither moment has the table.
         """
-        pairs = {pair.name: pair for pair in self._rows.pairs}
+        pairs = self._rows.tables.by_name
         wanted = set(self.tables) if table is None else {self._named(table, pairs)}
         for found in self._rows.of_tables(wanted.__contains__):
             yield row_change(pairs[found.table], found)

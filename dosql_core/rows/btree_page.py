@@ -6,7 +6,8 @@ Source: https://sqlite.org/fileformat2.html, "B-tree Pages".
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from dosql_core.identifiers import SQLITE_HEADER_BYTES
@@ -21,6 +22,7 @@ INDEX_KINDS = frozenset((INTERIOR_INDEX, LEAF_INDEX))
 _LEAF_HEADER_BYTES = 8
 _INTERIOR_HEADER_BYTES = 12
 _CHILD = struct.Struct(">I")
+_FIRST_CELL = struct.Struct(">HHxH")  # from the count of cells on to the first cell's offset
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +123,25 @@ def table_cells(
     return cells
 
 
-def differing_offsets(one: bytes, other: bytes, page_number: int) -> tuple[list[int], list[int]]:
+def first_rowid(page: bytes, page_number: int) -> int | None:
+    """The rowid of the first cell of a table leaf; None when it has none."""
+    header = SQLITE_HEADER_BYTES if page_number == 1 else 0
+    count, _content, offset = _FIRST_CELL.unpack_from(page, header + 3)
+    if count == 0:
+        return None
+    _, behind = read_varint(page, offset)
+    return signed(read_varint(page, behind)[0])
+
+
+def differing_offsets(
+    one: bytes, other: bytes, page_number: int
+) -> tuple[Collection[int], Collection[int]]:
     """Where the cells begin, in two versions of a leaf, that are not the same bytes in the same
     place; a few more may be among them."""
     offsets, other_offsets = cell_offsets(one, page_number), cell_offsets(other, page_number)
-    lowest = min((*offsets, *other_offsets), default=len(one))
+    if not offsets or not other_offsets:
+        return offsets, other_offsets
+    lowest = min(min(offsets), min(other_offsets))
     # One number a page: the highest and the lowest bit that differ bound what has to be looked at.
     bits = int.from_bytes(one[lowest:], "big") ^ int.from_bytes(other[lowest:], "big")
     if bits == 0:
@@ -133,14 +149,22 @@ def differing_offsets(one: bytes, other: bytes, page_number: int) -> tuple[list[
     else:
         first = len(one) - (bits.bit_length() + 7) // 8
         last = len(one) - ((bits & -bits).bit_length() + 7) // 8
-    # Cells do not overlap, so only the one that begins next before `first` can reach it.
-    reaching = {
-        max((offset for offset in each if offset <= first), default=-1)
-        for each in (offsets, other_offsets)
-    }
-    common = set(offsets).intersection(other_offsets)
-    same = {o for o in common if (o < first or o > last) and o not in reaching}
-    return [o for o in offsets if o not in same], [o for o in other_offsets if o not in same]
+    here, there = set(offsets), set(other_offsets)
+    if here == there:
+        reached = _reached(offsets, first, last)
+        return reached, reached
+    common = here & there
+    found = common.intersection(_reached(offsets, first, last))
+    found.update(common.intersection(_reached(other_offsets, first, last)))
+    return (here - there) | found, (there - here) | found
+
+
+def _reached(offsets: tuple[int, ...], first: int, last: int) -> list[int]:
+    """The cells that begin from `first` to `last`, and the one before, which may reach `first`."""
+    if last < first:
+        return []
+    in_order = sorted(offsets)
+    return in_order[max(bisect_right(in_order, first) - 1, 0) : bisect_right(in_order, last)]
 
 
 def index_cells(page: bytes, page_number: int, limits: PayloadLimits) -> list[bytes]:

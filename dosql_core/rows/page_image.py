@@ -21,10 +21,10 @@ from dosql_core.rows.btree_page import (
     INTERIOR_TABLE,
     LEAF_TABLE,
     PayloadLimits,
-    cell_offsets,
     child_keys,
     children,
     differing_offsets,
+    first_rowid,
     index_cells,
     page_kind,
     read_varint,
@@ -35,6 +35,7 @@ from dosql_core.rows.record import decode_record
 SCHEMA_ROOT = 1
 KEPT_PAGES_MAX = 4096
 KEPT_BYTES_MAX = 16 << 20
+_DEPTH_MAX = 20  # of a tree; 512-byte pages make no deeper one
 _RESERVED_BYTES_AT = 20
 _FREE_LIST_AT = slice(32, 36)
 _SCHEMA_COOKIE_AT = slice(40, 44)
@@ -103,6 +104,23 @@ class PageImage:
         self._header = header
         self._encoding = _ENCODINGS.get(int.from_bytes(header[_ENCODING_AT], "big"), "utf-8")
 
+    def moved_to(self, pages: VersionedPages, *, is_header_same: bool) -> PageImage:
+        """The same database at another moment, whose `pages` keep what they read by themselves."""
+        if self.is_empty or pages.page_count == 0:
+            return PageImage(pages, self._parsed)
+        moved = PageImage.__new__(PageImage)
+        moved.pages = pages
+        moved._parsed = self._parsed
+        moved.is_empty = False
+        moved._table_limits = self._table_limits
+        moved._index_limits = self._index_limits
+        moved._usable_bytes = self._usable_bytes
+        moved._kinds = {}
+        moved.read_page = pages.read_page
+        moved._header = self._header if is_header_same else pages.read_page(1)
+        moved._encoding = self._encoding
+        return moved
+
     def has(self, page: int) -> bool:
         """Whether the database has a page of that number."""
         return 0 < page <= self.pages.page_count
@@ -148,7 +166,7 @@ class PageImage:
         level = [root]
         while self._is_interior(level[0]):
             interior.update(level)
-            level = [child for page in level for child in self._children(page)]
+            level = [child for page in level for child in self.children(page)]
             if len(interior) > self.pages.page_count:
                 raise CorruptStoreError(f"the tree of page {root} runs in circles")
         return interior, set(level)
@@ -156,17 +174,41 @@ class PageImage:
     def leaf_of(self, root: int, rowid: int) -> int:
         """The leaf of a table in which a row of that rowid would be."""
         page = root
-        for _ in range(20):  # no tree is deeper
+        for _ in range(_DEPTH_MAX):
             if self.kind(page) != INTERIOR_TABLE:
                 return page
-            below = self._children(page)
+            below = self.children(page)
             page = below[bisect_left(self._child_keys(page), rowid)]
         raise CorruptStoreError(f"the tree of page {root} runs in circles")
+
+    def is_below(self, root: int, page: int, rowid: int) -> bool:
+        """Whether a page is on the way from a table's root to the row of that rowid."""
+        reached = root
+        for _ in range(_DEPTH_MAX):
+            if reached == page:
+                return True
+            if self.kind(reached) != INTERIOR_TABLE:
+                return False
+            below = self.children(reached)
+            reached = below[bisect_left(self._child_keys(reached), rowid)]
+        raise CorruptStoreError(f"the tree of page {root} runs in circles")
+
+    def rowid_below(self, page: int) -> int | None:
+        """A rowid to which the way leads through this page of a table; None for an empty leaf."""
+        if self.kind(page) == INTERIOR_TABLE:
+            keys = self._child_keys(page)
+            return keys[0] if keys else self.rowid_below(self.children(page)[0])
+        return self.first_rowid(page)
+
+    def leaves_below(self, page: int) -> set[int]:
+        """The leaves of the tree whose uppermost page this is."""
+        return self.tree_pages(page)[1]
 
     def _is_interior(self, page: int) -> bool:
         return self.kind(page) in INTERIOR_KINDS
 
-    def _children(self, page: int) -> list[int]:
+    def children(self, page: int) -> list[int]:
+        """The pages below an interior page, from left to right."""
         return self._take_apart("children", page, children)  # type: ignore[no-any-return]
 
     def _child_keys(self, page: int) -> list[int]:
@@ -208,9 +250,10 @@ class PageImage:
 
     def first_rowid(self, page: int) -> int | None:
         """A rowid that the leaf holds, or None for an empty one."""
-        content = self.read_page(page)
-        offsets = cell_offsets(content, page)[:1]
-        return next(iter(table_cells(content, page, self._table_limits, offsets)), None)
+        try:
+            return first_rowid(self.read_page(page), page)
+        except (IndexError, struct.error) as cause:
+            raise CorruptStoreError(f"page {page} is no leaf of a table: {cause}") from cause
 
     def cells_of_index_page(self, page: int) -> list[bytes]:
         """The cells of a page of a WITHOUT ROWID table, leaf or not."""
@@ -218,6 +261,11 @@ class PageImage:
             raise CorruptStoreError(f"page {page} is no page of an index")
         found: list[bytes] = self._take_apart("keys", page, index_cells, self._index_limits)
         return found
+
+    def may_overflow(self, cell: bytes, *, is_table: bool) -> bool:
+        """Whether a cell's payload may go on in other pages; False is certain."""
+        limits = self._table_limits if is_table else self._index_limits
+        return cell[0] > limits.local_max or cell[0] >= 0x80
 
     def overflow_pages(self, cell: bytes, *, is_table: bool) -> Iterator[int]:
         """The pages that hold the rest of a cell's payload."""
@@ -234,15 +282,23 @@ class PageImage:
 
     def record(self, cell: bytes, *, is_table: bool) -> list[SqlValue]:
         """The values a cell holds, as they are stored."""
-        payload_bytes, behind = read_varint(cell, 0)
+        payload_bytes, behind = cell[0], 1
+        if payload_bytes >= 0x80:
+            payload_bytes, behind = read_varint(cell, 0)
         if is_table:
-            _, behind = read_varint(cell, behind)
+            last = behind + 8  # of the bytes a varint may have
+            while cell[behind] >= 0x80 and behind < last:
+                behind += 1
+            behind += 1
         limits = self._table_limits if is_table else self._index_limits
-        local = limits.local_bytes(payload_bytes)
-        payload = cell[behind : behind + local]
-        if local < payload_bytes:
-            parts = [payload]
+        if payload_bytes <= limits.local_max:
+            payload = cell[behind:]
+        else:
+            parts = [cell[behind : behind + limits.local_bytes(payload_bytes)]]
             for page in self.overflow_pages(cell, is_table=is_table):
                 parts.append(self.read_page(page)[4 : limits.usable_bytes])
             payload = b"".join(parts)[:payload_bytes]
-        return decode_record(payload, self._encoding)
+        try:
+            return decode_record(payload, self._encoding)
+        except (IndexError, KeyError, struct.error) as cause:
+            raise CorruptStoreError(f"a cell holds no record: {cause}") from cause

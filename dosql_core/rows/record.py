@@ -6,54 +6,64 @@ Source: https://sqlite.org/fileformat2.html, "Record Format".
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 from dosql_core.identifiers import SqlValue
 from dosql_core.rows.btree_page import read_varint
 
-_REAL = struct.Struct(">d")
-_INTEGER_BYTES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 _FIRST_BLOB = 12
+# What struct unpacks for a serial type; integers of 3 and 6 bytes it does not know.
+_FORMATS = {1: "b", 2: "h", 3: "3s", 4: "i", 5: "6s", 6: "q", 7: "d"}
+_ODD_INTEGERS = (3, 5)
+_NULL, _ZERO, _ONE = 0, 8, 9
+_CONSTANTS: dict[int, SqlValue] = {_NULL: None, _ZERO: 0, _ONE: 1}
+
+Finishing = tuple[tuple[int, int], ...]
+"""Places of a record whose unpacked bytes are not the value yet, each with its serial type."""
 
 
 def decode_record(payload: bytes, encoding: str) -> list[SqlValue]:
     """The values of a record, as they are stored.
 
     Text that is not valid in the database's encoding comes with surrogates in place of its bytes.
+    Errors: struct.error or IndexError when it is cut short.
     """
     header_bytes = payload[0]
     if header_bytes >= 0x80:
         header_bytes, _ = read_varint(payload, 0)
-    values: list[SqlValue] = []
-    offset = header_bytes
-    for serial_type in _serial_types(payload[:header_bytes]):
-        if serial_type >= _FIRST_BLOB:
-            end = offset + (serial_type - _FIRST_BLOB) // 2
-            content = payload[offset:end]
-            values.append(
-                content.decode(encoding, "surrogateescape") if serial_type & 1 else content
-            )
-            offset = end
-        elif serial_type in _INTEGER_BYTES:
-            end = offset + _INTEGER_BYTES[serial_type]
-            values.append(int.from_bytes(payload[offset:end], "big", signed=True))
-            offset = end
-        elif serial_type == 7:
-            values.append(_REAL.unpack_from(payload, offset)[0])
-            offset += 8
-        elif serial_type == 0:
-            values.append(None)
-        else:  # 8 and 9 are the integers 0 and 1
-            values.append(serial_type - 8)
+    unpack_from, finishing, constants = _reading(payload[:header_bytes])
+    values = list(unpack_from(payload, header_bytes))
+    for place, value in constants:
+        values.insert(place, value)
+    for place, serial_type in finishing:
+        if serial_type in _ODD_INTEGERS:
+            values[place] = int.from_bytes(values[place], "big", signed=True)
+        else:
+            values[place] = values[place].decode(encoding, "surrogateescape")
     return values
 
 
 @lru_cache(maxsize=4096)
-def _serial_types(header: bytes) -> tuple[int, ...]:
-    """The types a record header lists; rows of a table have few different headers."""
-    types = []
+def _reading(
+    header: bytes,
+) -> tuple[Callable[[bytes, int], tuple[Any, ...]], Finishing, tuple[tuple[int, SqlValue], ...]]:
+    """How to read the values behind a record header; rows of a table have few different ones."""
+    formats, finishing, constants = [">"], [], []
     _, offset = read_varint(header, 0)
+    place = 0
     while offset < len(header):
         serial_type, offset = read_varint(header, offset)
-        types.append(serial_type)
-    return tuple(types)
+        if serial_type >= _FIRST_BLOB:
+            formats.append(f"{(serial_type - _FIRST_BLOB) // 2}s")
+            if serial_type & 1:
+                finishing.append((place, serial_type))
+        elif serial_type in _CONSTANTS:
+            constants.append((place, _CONSTANTS[serial_type]))
+        else:
+            formats.append(_FORMATS[serial_type])
+            if serial_type in _ODD_INTEGERS:
+                finishing.append((place, serial_type))
+        place += 1
+    return struct.Struct("".join(formats)).unpack_from, tuple(finishing), tuple(constants)

@@ -6,8 +6,8 @@ import enum
 from dataclasses import dataclass
 
 from dosql_core.identifiers import SqlValue
-from dosql_core.rows.row_difference import Row, RowDifference, TablePair
-from dosql_core.rows.table_layout import TableLayout
+from dosql_core.rows.changed_leaves import TablePair
+from dosql_core.rows.row_difference import RowDifference
 
 ROWID = "rowid"
 NamedValues = dict[str, SqlValue]
@@ -56,28 +56,30 @@ def is_same_value(one: SqlValue, other: SqlValue) -> bool:
 
 def row_change(pair: TablePair, difference: RowDifference) -> RowChange:
     """The difference with names."""
-    if difference.before is None:
-        operation = Operation.INSERT
-    elif difference.after is None:
-        operation = Operation.DELETE
-    else:
-        operation = Operation.UPDATE
-    layout = pair.before if difference.after is None else pair.after
+    return RowChange(difference.table, *named_row_change(pair, difference))
+
+
+def named_row_change(
+    pair: TablePair, difference: RowDifference
+) -> tuple[Operation, NamedValues, NamedValues | None, NamedValues | None]:
+    """What happened to the row, its key, and what it was and is, by column."""
+    _table, key, before, after = difference
+    layout = pair.before if after is None else pair.after
     assert layout is not None
-    row = difference.after if difference.after is not None else difference.before
+    row = before if after is None else after
     assert row is not None
-    has_key, _ = layout.identity(row, None)
-    names = layout.key if has_key else (ROWID,)
-    return RowChange(
-        difference.table,
-        operation,
-        dict(zip(names, difference.key, strict=True)),
-        _named(pair.before, difference.before),
-        _named(pair.after, difference.after),
+    names = layout.key
+    if not names or (layout.has_rowid and not layout.identity(row, None)[0]):
+        names = (ROWID,)
+    named_key = {names[0]: key[0]} if len(names) == 1 else dict(zip(names, key, strict=True))
+    if before is None:
+        return Operation.INSERT, named_key, None, dict(zip(layout.columns, row, strict=True))
+    if after is None:
+        return Operation.DELETE, named_key, dict(zip(layout.columns, row, strict=True)), None
+    assert pair.before is not None
+    return (
+        Operation.UPDATE,
+        named_key,
+        dict(zip(pair.before.columns, before, strict=True)),
+        dict(zip(layout.columns, after, strict=True)),
     )
-
-
-def _named(layout: TableLayout | None, row: Row | None) -> NamedValues | None:
-    if layout is None or row is None:
-        return None
-    return dict(zip(layout.columns, row, strict=True))

@@ -1,28 +1,36 @@
 """The rows that differ between two moments, found from the pages that differ.
 
 The cost follows what changed, not the size of the database: only leaves that changed, came or went
-are taken apart. Where an interior page changed, the interior pages of the trees are walked too,
-about one in a hundred of a table's pages.
+are taken apart, and of those only the cells that differ.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from dosql_core.identifiers import SqlValue
 from dosql_core.rows.btree_page import INDEX_KINDS, INTERIOR_TABLE, LEAF_TABLE
-from dosql_core.rows.page_image import SCHEMA_ROOT, PageImage
+from dosql_core.rows.changed_leaves import (
+    ChangedLeaves,
+    KnownPages,
+    Leaves,
+    TablePair,
+    changed_pages_of_index_tree,
+    whole_tree,
+)
+from dosql_core.rows.page_image import PageImage
 from dosql_core.rows.table_layout import Identity, TableLayout
 
 Row = tuple[SqlValue, ...]
-Leaves = tuple[set[int], set[int]]
-_NO_LEAVES: Leaves = (set(), set())
+_BTREE_KINDS = INDEX_KINDS | {INTERIOR_TABLE, LEAF_TABLE}
+_BTREE_PAGES_MAX = 1 << 25
+"""In a database of fewer pages no overflow page begins with a byte that a b-tree page begins with:
+it begins with the number of another page."""
 
 
-@dataclass(frozen=True, slots=True)
-class RowDifference:
+class RowDifference(NamedTuple):
     """One row that is not the same at both moments.
 
     Shape: `before` is None for a row that was inserted, `after` for one that was deleted; `key` is
@@ -35,184 +43,166 @@ class RowDifference:
     after: Row | None
 
 
-@dataclass(frozen=True, slots=True)
-class TablePair:
-    """One table at both moments; None where a moment has no such table."""
+class TablePairs:
+    """The tables of two moments, side by side."""
 
-    name: str
-    before: TableLayout | None
-    after: TableLayout | None
-
-    @property
-    def layout(self) -> TableLayout:
-        """The table as it is, or as it was."""
-        layout = self.after or self.before
-        assert layout is not None
-        return layout
-
-    @property
-    def is_another_table(self) -> bool:
-        """Whether the name now belongs to a table of another kind of tree."""
-        return (
-            self.before is not None
-            and self.after is not None
-            and self.before.has_rowid != self.after.has_rowid
-        )
-
-    @property
-    def moved(self) -> bool:
-        """Whether its tree does not begin where it did."""
-        return (
-            self.before is None
-            or self.after is None
-            or self.before.root_page != self.after.root_page
-        )
+    def __init__(
+        self,
+        layouts_before: Mapping[str, TableLayout],
+        layouts_after: Mapping[str, TableLayout],
+    ) -> None:
+        names = dict.fromkeys([*layouts_before, *layouts_after])
+        self.all = [
+            TablePair(name, layouts_before.get(name), layouts_after.get(name)) for name in names
+        ]
+        self.by_name = {pair.name: pair for pair in self.all}
+        same = [pair for pair in self.all if not pair.is_another_table]
+        self.with_rowids = [pair for pair in same if pair.layout.has_rowid]
+        self.have_others = len(self.with_rowids) < len(self.all)
 
 
 class RowDifferences:
-    """What differs between two moments of one database, given the pages that do."""
+    """What differs between two moments of one database, given the pages that do.
+
+    Shape: `known` is what earlier comparisons that led up to the moment before found out.
+    """
 
     def __init__(
         self,
         before: PageImage,
         after: PageImage,
         changed_pages: Iterable[int],
-        layouts_before: Mapping[str, TableLayout],
-        layouts_after: Mapping[str, TableLayout],
+        tables: TablePairs,
+        known: KnownPages | None = None,
     ) -> None:
         self._before = before
         self._after = after
         self._changed = set(changed_pages)
+        self._known = known or KnownPages()
         self._explained: set[int] = set()
-        names = dict.fromkeys([*layouts_before, *layouts_after])
-        self.pairs = [
-            TablePair(name, layouts_before.get(name), layouts_after.get(name)) for name in names
-        ]
+        self.tables = tables
 
-    def of_tables(
-        self, wanted: Callable[[str], bool] = lambda table: True
-    ) -> Iterator[RowDifference]:
+    @property
+    def pairs(self) -> list[TablePair]:
+        """The tables of both moments."""
+        return self.tables.all
+
+    def of_tables(self, wanted: Callable[[str], bool] | None = None) -> Iterator[RowDifference]:
         """The rows that differ, table by table.
 
         Errors: CorruptStoreError when pages make no tree.
         """
         if not self._changed:
             return
-        touched = self._touched_leaves()
-        for pair in self.pairs:
-            if wanted(pair.name):
-                yield from self._of_table(pair, touched.get(pair.name, _NO_LEAVES))
+        tables = self.tables
+        touched = ChangedLeaves(
+            self._before, self._after, self._changed, tables.with_rowids, self._known
+        ).by_table()
+        if len(touched) <= 1 and not tables.have_others:
+            for name, leaves in touched.items():
+                if wanted is None or wanted(name):
+                    yield from self._of_leaves(tables.by_name[name], leaves)
+        else:
+            for pair in tables.all:
+                if wanted is None or wanted(pair.name):
+                    yield from self._of_table(pair, touched.get(pair.name))
         yield from self._hidden_in_overflow(wanted)
 
-    def _of_table(self, pair: TablePair, leaves: Leaves) -> Iterator[RowDifference]:
+    def _of_table(self, pair: TablePair, leaves: Leaves | None) -> Iterator[RowDifference]:
         if pair.is_another_table:
             for one_sided in (
                 TablePair(pair.name, pair.before, None),
                 TablePair(pair.name, None, pair.after),
             ):
-                yield from self._of_table(one_sided, self._differing_leaves(one_sided))
-        elif pair.layout.has_rowid:
-            yield from self._of_leaves(pair, leaves)
-        else:
+                yield from self._of_table(one_sided, self._of_one_side(one_sided))
+        elif not pair.layout.has_rowid:
             yield from self._of_index_tree(pair)
+        elif leaves is not None:
+            yield from self._of_leaves(pair, leaves)
 
-    # -- which leaves ------------------------------------------------------------------------------
-
-    def _touched_leaves(self) -> dict[str, Leaves]:
-        """For each table with rowids that may differ: the leaves to compare, before and after."""
-        pairs = [p for p in self.pairs if p.layout.has_rowid and not p.is_another_table]
-        if self._trees_may_differ():
-            return {pair.name: self._differing_leaves(pair) for pair in pairs}
-        touched: dict[str, Leaves] = {}
-        for page in self._changed:
-            if page != SCHEMA_ROOT and self._after.kind(page) == LEAF_TABLE:
-                owner = self._owner_of(page, pairs)
-                if owner is not None:
-                    for leaves in touched.setdefault(owner, (set(), set())):
-                        leaves.add(page)
-        return touched
-
-    def _trees_may_differ(self) -> bool:
-        """Whether a tree may have other leaves than before; if not, a leaf is easily placed."""
-        for page in self._changed:
-            kinds = self._before.kind(page), self._after.kind(page)
-            if INTERIOR_TABLE in kinds or (kinds[0] != kinds[1] and LEAF_TABLE in kinds):
-                return True
-        return any(pair.moved for pair in self.pairs)
-
-    def _owner_of(self, page: int, pairs: list[TablePair]) -> str | None:
-        """The table whose tree, which has the same pages at both moments, has this leaf."""
-        image, rowid = self._after, self._after.first_rowid(page)
-        if rowid is None:
-            image, rowid = self._before, self._before.first_rowid(page)
-        for pair in pairs:
-            root = pair.layout.root_page
-            if root == page or (rowid is not None and image.leaf_of(root, rowid) == page):
-                return pair.name
-        return None
-
-    def _differing_leaves(self, pair: TablePair) -> Leaves:
-        """The leaves that are not the same page with the same content at both moments."""
-        before = self._before.tree_pages(pair.before.root_page)[1] if pair.before else set()
-        after = self._after.tree_pages(pair.after.root_page)[1] if pair.after else set()
-        return (
-            (before - after) | (before & self._changed),
-            (after - before) | (after & self._changed),
-        )
+    def _of_one_side(self, pair: TablePair) -> Leaves:
+        found = Leaves()
+        for image, layout, leaves in (
+            (self._before, pair.before, found.before),
+            (self._after, pair.after, found.after),
+        ):
+            if layout is not None and layout.has_rowid:
+                leaves |= image.tree_pages(layout.root_page)[1]
+        return found
 
     # -- which rows --------------------------------------------------------------------------------
 
     def _of_leaves(self, pair: TablePair, leaves: Leaves) -> Iterator[RowDifference]:
         before: dict[int, bytes] = {}
         after: dict[int, bytes] = {}
-        for page in leaves[0] & leaves[1]:
+        if leaves.before == leaves.after:
+            common: Iterable[int] = leaves.before
+        else:
+            common = leaves.before & leaves.after
+            for page in leaves.before - leaves.after:
+                before.update(self._before.rows_of_leaf(page))
+            for page in leaves.after - leaves.before:
+                after.update(self._after.rows_of_leaf(page))
+        for page in common:
             here, there = self._before.rows_differing_from(self._after, page)
             before.update(here)
             after.update(there)
-        for page in leaves[0] - leaves[1]:
-            before.update(self._before.rows_of_leaf(page))
-        for page in leaves[1] - leaves[0]:
-            after.update(self._after.rows_of_leaf(page))
-        touched = sorted(
+        touched = [
             rowid
-            for rowid in before.keys() | after.keys()
+            for rowid in sorted(before.keys() | after.keys())
             if before.get(rowid) != after.get(rowid)
             or self._overflow_differs(before[rowid], is_table=True)
-        )
+        ]
         yield from self._of_rowids(pair, touched, before, after)
 
     def _of_rowids(
         self,
         pair: TablePair,
-        rowids: Iterable[int],
+        rowids: Collection[int],
         before: Mapping[int, bytes],
         after: Mapping[int, bytes],
     ) -> Iterator[RowDifference]:
-        old: dict[Identity, Row] = {}
-        new: dict[Identity, Row] = {}
-        for rowid in rowids:
-            for image, layout, cells, rows in (
-                (self._before, pair.before, before, old),
-                (self._after, pair.after, after, new),
-            ):
-                cell = cells.get(rowid)
-                if layout is not None and cell is not None:
-                    self._explained.update(image.overflow_pages(cell, is_table=True))
-                    row = layout.row(image.record(cell, is_table=True), rowid)
-                    rows[layout.identity(row, rowid)] = row
+        old = self._rows_of(self._before, pair.before, rowids, before)
+        new = self._rows_of(self._after, pair.after, rowids, after)
         if not pair.layout.key and self._is_renumbered(pair):
             yield from _as_multisets(pair, old, new)
         else:
             yield from _paired(pair, old, new)
 
+    def _rows_of(
+        self,
+        image: PageImage,
+        layout: TableLayout | None,
+        rowids: Iterable[int],
+        cells: Mapping[int, bytes],
+    ) -> dict[Identity, Row]:
+        rows: dict[Identity, Row] = {}
+        if layout is None or not cells:
+            return rows
+        record, may_overflow = image.record, image.may_overflow
+        make_row, identity = layout.row, layout.identity
+        for rowid in rowids:
+            cell = cells.get(rowid)
+            if cell is not None:
+                if may_overflow(cell, is_table=True):
+                    self._explained.update(image.overflow_pages(cell, is_table=True))
+                row = make_row(record(cell, is_table=True), rowid)
+                rows[identity(row, rowid)] = row
+        return rows
+
     def _of_index_tree(self, pair: TablePair) -> Iterator[RowDifference]:
         """Those of a WITHOUT ROWID table, whose interior pages hold rows too."""
-        if not pair.moved and not self._index_pages_changed():
+        if pair.moved:
+            before = whole_tree(self._before, pair.before)
+            after = whole_tree(self._after, pair.after)
+            only_before = (before - after) | (before & self._changed)
+            only_after = (after - before) | (after & self._changed)
+        else:
+            only_before, only_after = changed_pages_of_index_tree(
+                pair, self._before, self._after, self._changed, self._known
+            )
+        if not only_before and not only_after:
             return
-        pages_before = _tree(self._before, pair.before)
-        pages_after = _tree(self._after, pair.after)
-        only_before = (pages_before - pages_after) | (pages_before & self._changed)
-        only_after = (pages_after - pages_before) | (pages_after & self._changed)
         cells_before = {c for page in only_before for c in self._before.cells_of_index_page(page)}
         cells_after = {c for page in only_after for c in self._after.cells_of_index_page(page)}
         same = {
@@ -228,19 +218,13 @@ class RowDifferences:
         self, image: PageImage, layout: TableLayout | None, cells: Iterable[bytes]
     ) -> dict[Identity, Row]:
         rows: dict[Identity, Row] = {}
-        for cell in cells if layout is not None else ():
-            assert layout is not None
+        if layout is None:
+            return rows
+        for cell in sorted(cells):  # for the events of a commit always come in the same order
             self._explained.update(image.overflow_pages(cell, is_table=False))
             row = layout.row(image.record(cell, is_table=False), None)
             rows[layout.identity(row, None)] = row
         return rows
-
-    def _index_pages_changed(self) -> bool:
-        return any(
-            image.kind(page) in INDEX_KINDS
-            for page in self._changed
-            for image in (self._before, self._after)
-        )
 
     def _is_renumbered(self, pair: TablePair) -> bool:
         """Whether VACUUM, which gives rows without a key new rowids, may have come between."""
@@ -255,33 +239,41 @@ class RowDifferences:
 
     def _overflow_differs(self, cell: bytes, *, is_table: bool) -> bool:
         """Whether equal cells lead to overflow pages of which one was overwritten in place."""
-        if cell[0] < 0x80:  # a payload of less than 128 bytes never overflows
+        if not self._before.may_overflow(cell, is_table=is_table):
             return False
         pages = self._before.overflow_pages(cell, is_table=is_table)
         return any(page in self._changed for page in pages)
 
-    def _hidden_in_overflow(self, wanted: Callable[[str], bool]) -> Iterator[RowDifference]:
+    def _hidden_in_overflow(self, wanted: Callable[[str], bool] | None) -> Iterator[RowDifference]:
         """Rows whose leaf did not change, but an overflow page of theirs did.
 
         SQLite overwrites a value of the same size in place, and incremental blob writes do too.
         Nothing leads from such a page to its row, so all rows with overflow pages are looked at.
         """
+        kinds = self._known.kinds
+        if self._explained:
+            for page in self._explained:
+                kinds.pop(page, None)
+        are_few = self._before.pages.page_count < _BTREE_PAGES_MAX
         unexplained = {
             page
             for page in self._changed - self._explained
-            if self._before.may_be_overflow(page)
+            if not (are_few and kinds.get(page) in _BTREE_KINDS)
+            and self._before.may_be_overflow(page)
             and self._after.has(page)
             and self._before.read_page(page)[:4] == self._after.read_page(page)[:4]
         }
+        if not unexplained:
+            return
         unexplained -= self._before.free_list() | self._after.free_list()
         for pair in self.pairs:
             if not unexplained:
                 return
             if pair.before is None or pair.after is None or pair.is_another_table:
                 continue
-            if wanted(pair.name):
-                pages = _tree(self._before, pair.before) & _tree(self._after, pair.after)
-                for page in pages:
+            if wanted is None or wanted(pair.name):
+                pages = whole_tree(self._before, pair.before) & whole_tree(self._after, pair.after)
+                for page in sorted(pages):
                     yield from self._hidden_below(pair, page, unexplained)
 
     def _hidden_below(
@@ -293,7 +285,7 @@ class RowDifferences:
         hidden = {
             place: cell
             for place, cell in self._cells_kept(page, is_table).items()
-            if cell[0] >= 0x80
+            if self._before.may_overflow(cell, is_table=is_table)
             and not unexplained.isdisjoint(self._before.overflow_pages(cell, is_table=is_table))
         }
         for cell in hidden.values():
@@ -318,13 +310,6 @@ class RowDifferences:
             still_there = set(self._after.cells_of_index_page(page))
             keys = [cell for cell in keys if cell in still_there]
         return dict(enumerate(keys))
-
-
-def _tree(image: PageImage, layout: TableLayout | None) -> set[int]:
-    if layout is None:
-        return set()
-    interior, leaves = image.tree_pages(layout.root_page)
-    return interior | leaves
 
 
 def _paired(

@@ -35,7 +35,8 @@ class TableLayout:
     Shape: `columns` leaves generated columns out. `stored` tells for each value of a record which
            of `columns` it is, None for a generated one. `key` are the columns of the primary key;
            empty where only the rowid tells rows apart. `is_shadow`: it holds what a virtual table
-           keeps for itself.
+           keeps for itself. `is_plain`: a record holds the values of `columns` in
+           this order.
     """
 
     name: str
@@ -50,13 +51,17 @@ class TableLayout:
     defaults: tuple[SqlValue, ...]
     key_places: tuple[int, ...]
     is_shadow: bool
+    is_plain: bool
 
     def row(self, record: Sequence[SqlValue], rowid: int | None) -> tuple[SqlValue, ...]:
         """The values of `columns`, from a record as it is stored."""
-        values = list(self.defaults)
-        for place, value in zip(self.stored, record, strict=False):
-            if place is not None:
-                values[place] = value
+        if self.is_plain and len(record) == len(self.columns):
+            values = list(record)
+        else:
+            values = list(self.defaults)
+            for place, value in zip(self.stored, record, strict=False):
+                if place is not None:
+                    values[place] = value
         if self.rowid_column is not None:
             values[self.rowid_column] = rowid
         for place in self.real_columns:
@@ -69,7 +74,11 @@ class TableLayout:
 
         A key of a table with rowids may hold NULLs, and then it tells nothing.
         """
-        key = tuple(row[place] for place in self.key_places)
+        places = self.key_places
+        if len(places) == 1:
+            key: tuple[SqlValue, ...] = (row[places[0]],)
+        else:
+            key = tuple([row[place] for place in places])
         if not key or (self.has_rowid and None in key):
             return False, (rowid,)
         return True, key
@@ -155,6 +164,7 @@ def _layout(
         defaults=_defaults(connection, ordinary),
         key_places=tuple(places[name] for name in key),
         is_shadow=is_shadow,
+        is_plain=[places.get(column[0]) for column in in_record] == list(range(len(places))),
     )
 
 

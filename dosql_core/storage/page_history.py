@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dosql_core.errors import HistoryExpiredError, LsnNotAvailableError
 from dosql_core.identifiers import EMPTY_LSN, BranchId, Lsn, Microseconds, PageNumber
@@ -36,6 +37,19 @@ class _BranchLayer:
                         key >> LSN_OFFSET_BITS for key in keys if low < key & LOW_LSN_MASK <= high
                     )
         return pages
+
+
+class WrittenVersion(NamedTuple):
+    """One version of a page, and where it is."""
+
+    version: tuple[BranchId, Lsn]
+    stack: SegmentStack
+    segment: SegmentReader
+    location: int
+
+    def read(self, page: int) -> bytes:
+        """Its content. Errors: CorruptStoreError, naming the file."""
+        return self.stack.read_at(self.segment, self.location, PageNumber(page))
 
 
 class PageView:
@@ -206,22 +220,27 @@ class PageHistory:
         """The pages that differ between two LSNs; see `PageView.changed_pages`."""
         return self.view(from_lsn).changed_pages(self.view(to_lsn))
 
-    def pages_written(self, first: Lsn, last: Lsn) -> dict[Lsn, list[PageNumber]]:
-        """The pages that each commit from `first` to `last` wrote; walks each segment once.
+    def versions_written(self, first: Lsn, last: Lsn) -> dict[Lsn, dict[int, WrittenVersion]]:
+        """The page versions that each commit from `first` to `last` made; walks each segment once.
 
         Errors: as `view`.
         """
-        written: dict[Lsn, list[PageNumber]] = {Lsn(lsn): [] for lsn in range(first, last + 1)}
+        written: dict[Lsn, dict[int, WrittenVersion]] = {
+            Lsn(lsn): {} for lsn in range(first, last + 1)
+        }
         for history, seen_to, stack in self._lineage(last):
+            branch_id = history.own.branch_id
             for segment in stack.segments:
                 base = segment.header.first_lsn
                 if base <= seen_to and segment.header.last_lsn >= first:
                     low, high = max(first - base, 0), seen_to - base
-                    for keys, _ in segment.entries():
-                        for key in keys:
+                    for keys, locations in segment.entries():
+                        for key, location in zip(keys, locations, strict=True):
                             if low <= key & LOW_LSN_MASK <= high:
                                 lsn = Lsn(base + (key & LOW_LSN_MASK))
-                                written[lsn].append(PageNumber(key >> LSN_OFFSET_BITS))
+                                written[lsn][key >> LSN_OFFSET_BITS] = WrittenVersion(
+                                    (branch_id, lsn), stack, segment, location
+                                )
             if first > history.own.fork_lsn:
                 break
         return written

@@ -55,6 +55,18 @@ class SegmentStack:
         size = self.page_size
         return run[position * size : (position + 1) * size]
 
+    def read_at(self, segment: SegmentReader, location: int, page: PageNumber) -> bytes:
+        """The content of a version of `page` by its place in `segment`, for who reads in order.
+
+        Decodes the whole block, of which such a reader wants the other versions next.
+        """
+        offset, position = location >> POSITION_BITS, location & _POSITION_MASK
+        size = self.page_size
+        run = self._cache.get((segment.serial, offset))
+        if run is None or len(run) < (position + 1) * size:
+            run = self.run(segment, offset, page, position + 1, is_whole=True)
+        return run[position * size : (position + 1) * size]
+
     def predecessor(self, page: PageNumber, lsn: Lsn) -> Predecessor | None:
         """The newest version of `page` not after `lsn`, as what a new block may build on."""
         entry = self.locate(page, lsn)
@@ -77,7 +89,15 @@ class SegmentStack:
             )
         return self.read(*entry, page)
 
-    def run(self, segment: SegmentReader, offset: int, page: PageNumber, count: int) -> bytes:
+    def run(
+        self,
+        segment: SegmentReader,
+        offset: int,
+        page: PageNumber,
+        count: int,
+        *,
+        is_whole: bool = False,
+    ) -> bytes:
         """The first `count` versions, or more, of the block at `offset`, one after another."""
         key = (segment.serial, offset)
         size = count * self.page_size
@@ -90,6 +110,8 @@ class SegmentStack:
                 f"{segment.path}: the block at {offset} has {header.version_count} versions, "
                 f"not {count}"
             )
+        if is_whole:
+            size = header.version_count * self.page_size
         try:
             run = decompress_run(payload, self.prefix(segment, header), size)
         except ValueError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from typing import Any
 
@@ -12,95 +11,9 @@ import dosql_dbapi
 from dosql_core.database import open_database
 from dosql_core.identifiers import MAIN_BRANCH_ID
 from dosql_core.rows.page_image import PageImage, ParsedPages
-from dosql_core.rows.row_difference import RowDifference, RowDifferences
+from dosql_core.rows.row_difference import RowDifference, RowDifferences, TablePairs
 from dosql_core.rows.table_layout import read_schema
-
-SCHEMA = (
-    "create table by_number(id integer primary key, n int, t text)",
-    "create table by_text(k text primary key, v real, w blob)",
-    "create table keyless(x, y)",
-    "create table clustered(p int, q text, r, primary key (p, q)) without rowid",
-    "create table any_key(k primary key, v)",
-    "create index by_number_n on by_number(n)",
-)
-TABLES = ("by_number", "by_text", "keyless", "clustered", "any_key")
-WRITES = {
-    "by_number": (
-        "insert or replace into by_number(id, n, t) values (?, ?, ?)",
-        "update by_number set n = ?2, t = ?3 where id = ?1",
-        "update or ignore by_number set id = id + 1 where id = ?1 and ?2 is not ?3",
-        "delete from by_number where id = ?1 or n = ?2 and t = ?3",
-    ),
-    "by_text": (
-        "insert or replace into by_text(k, v, w) values (?, ?, ?)",
-        "update by_text set v = ?2, w = ?3 where k = ?1",
-        "update by_text set w = zeroblob(6000) where k = ?1 and ?2 is not ?3",
-        "update by_text set w = randomblob(6000) where k = ?1 and ?2 is not ?3",
-        "delete from by_text where k = ?1 or v = ?2 and w = ?3",
-    ),
-    "keyless": (
-        "insert into keyless(x, y) values (?2, ?3) returning ?1",
-        "update keyless set y = ?3 where rowid = ?1 or x = ?2",
-        "delete from keyless where rowid = ?1 and ?2 is not ?3",
-    ),
-    "clustered": (
-        "insert or replace into clustered values (?1 % 50, ?1, ?2) returning ?3",
-        "update clustered set r = randomblob(3000) where p = ?1 and ?2 is not ?3",
-        "update or ignore clustered set q = q || 'x' where p = ?1 and ?2 is not ?3",
-        "delete from clustered where p = ?1 and ?2 is not ?3",
-    ),
-    "any_key": (
-        "insert or replace into any_key(k, v) values (?1, ?2) returning ?3",
-        "insert into any_key(k, v) values (null, ?2) returning ?1, ?3",
-        "update any_key set v = randomblob(9000) where k = ?1 and ?2 is not ?3",
-        "delete from any_key where k = ?1 and ?2 is not ?3",
-    ),
-}
-
-
-class Workload:
-    """Random commits to one database, the same for the same seed."""
-
-    def __init__(self, path: Any, seed: int) -> None:
-        self.random = random.Random(seed)
-        self.con = dosql_dbapi.connect(path, isolation_level=None, durability="off")
-        page_size = self.random.choice([512, 1024, 4096])
-        self.con.execute(f"pragma page_size = {page_size}")
-        for sql in SCHEMA:
-            self.con.execute(sql)
-
-    def value(self) -> Any:
-        kind = self.random.randrange(5)
-        if kind == 0:
-            return None
-        if kind == 1:
-            return self.random.randrange(-5, 300)
-        if kind == 2:
-            return self.random.choice([0.5, 3.0, -1e300])
-        if kind == 3:
-            return "é" * self.random.randrange(40)
-        return self.random.randbytes(self.random.choice([3, 100, 900, 5000]))
-
-    def commit_something(self) -> None:
-        luck = self.random.random()
-        if luck < 0.03:
-            self.con.execute("vacuum")
-        elif luck < 0.06:
-            table = self.random.choice(TABLES[:3])
-            name = f"added_{self.random.randrange(10**6)}"
-            default = self.random.choice(["5", "'q'", "null", "2.5"])
-            self.con.execute(f"alter table {table} add column {name} int default {default}")
-        elif luck < 0.09:
-            self.con.execute(f"delete from {self.random.choice(TABLES)}")
-        else:
-            self.con.execute("begin")
-            table = self.random.choice(TABLES)
-            for _ in range(self.random.choice([1, 1, 1, 5, 50, 200])):
-                sql = self.random.choice(WRITES[table])
-                self.con.execute(
-                    sql, (self.random.randrange(200), self.value(), self.value())
-                ).fetchall()
-            self.con.execute("commit")
+from fixtures.row_workload import TABLES, Workload
 
 
 def typed(row: Any) -> Any:
@@ -139,7 +52,7 @@ def check(path: Any, before_lsn: int, after_lsn: int, parsed: ParsedPages, histo
     layouts = [read_schema(view).tables for view in views]
     images = [PageImage(view, parsed) for view in views]
     changed = views[0].changed_pages(views[1])
-    compared = RowDifferences(images[0], images[1], changed, layouts[0], layouts[1])
+    compared = RowDifferences(images[0], images[1], changed, TablePairs(layouts[0], layouts[1]))
     found = list(compared.of_tables())
     before, after = contents(path, before_lsn), contents(path, after_lsn)
     for table in TABLES:
@@ -220,7 +133,7 @@ def differing(database_path):
             tables = [read_schema(view).tables for view in views]
             changed = views[0].changed_pages(views[1])
             return list(
-                RowDifferences(images[0], images[1], changed, tables[0], tables[1]).of_tables()
+                RowDifferences(images[0], images[1], changed, TablePairs(*tables)).of_tables()
             )
 
     yield differing

@@ -1,0 +1,69 @@
+"""Walking from commit to commit finds what comparing each with the one before finds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dosql_core.changes.change_event import ROW_EVENTS, ChangeEvent
+from dosql_core.changes.derivation import Derivation
+from dosql_core.database import open_database
+from dosql_core.identifiers import MAIN_BRANCH, MAIN_BRANCH_ID, Lsn
+from dosql_core.rows.page_image import PageImage
+from dosql_core.rows.row_change import RowChange, row_change
+from dosql_core.rows.row_difference import RowDifferences, TablePairs
+from dosql_core.rows.table_layout import read_schema
+from fixtures.row_workload import Workload
+
+
+def compared(history: Any, lsn: int) -> list[RowChange]:
+    """What a commit did to rows, found without anything known from the commits before it.
+
+    tests/core/rows compares this with what SQL says.
+    """
+    views = history.view(Lsn(lsn - 1)), history.view(Lsn(lsn))
+    images = [PageImage(view) for view in views]
+    tables = TablePairs(*(read_schema(view).tables for view in views))
+    written = history.versions_written(lsn, lsn)[lsn]
+    rows = RowDifferences(images[0], images[1], written, tables)
+    return [row_change(tables.by_name[found.table], found) for found in rows.of_tables()]
+
+
+def check(path: Any, seed: int, commits: int) -> None:
+    workload = Workload(path, seed)
+    for _ in range(commits):
+        workload.commit_something()
+    with open_database(path) as database:
+        history = database.sealed(MAIN_BRANCH_ID)
+        newest = history.newest_lsn
+        walks = {
+            first: dict[int, list[ChangeEvent]](
+                Derivation(history, MAIN_BRANCH, Lsn(first)).up_to(newest)
+            )
+            for first in (0, workload.random.randrange(newest))
+        }
+        assert sorted(walks[0]) == list(range(1, newest + 1))
+        for lsn in range(1, newest + 1):
+            expected = [
+                (change.operation.value, change.table, change.key, change.before, change.after)
+                for change in compared(history, lsn)
+            ]
+            events = [event for event in walks[0][lsn] if event.operation in ROW_EVENTS]
+            assert [
+                (e.operation.value, e.table, e.key, e.before, e.after) for e in events
+            ] == expected, f"LSN {lsn}"
+        for walk in walks.values():  # an event has the same number wherever a reader began
+            assert all(walks[0][lsn] == events for lsn, events in walk.items())
+    workload.con.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_walk_tells_what_each_commit_did(database_path, seed):
+    check(database_path, seed, commits=40)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(100, 160))
+def test_a_walk_tells_what_each_commit_did_for_long(database_path, seed):
+    check(database_path, seed, commits=150)
