@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import threading
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from dosql_core.changes.change_streams import ChangeStreams
 from dosql_core.errors import (
     BranchInUseError,
     CannotOpenError,
-    CorruptStoreError,
-    DatabaseNotFoundError,
-    ForeignDirectoryError,
     ForkedConnectionError,
-    MissingSegmentError,
 )
 from dosql_core.history import deletion
 from dosql_core.history.differences import Difference
+from dosql_core.history.identity import read_or_make_identity, refuse_impossible_path
 from dosql_core.history.inspection import DatabaseInfo, inspect
 from dosql_core.history.log import LoggedCommit, log_of
 from dosql_core.history.moments import AsOf, moment_from
-from dosql_core.history.refs import BranchRef, Refs, RefsContent, directory_of
+from dosql_core.history.refs import Refs, directory_of
 from dosql_core.history.restore import rebuild_head, restore_branch
 from dosql_core.history.retention import (
     CompactionTotals,
@@ -33,32 +28,22 @@ from dosql_core.history.retention import (
     compact_head,
     lose_lagging_slots,
 )
-from dosql_core.history.settling import wait_until_settled
 from dosql_core.history.snapshots import Snapshots
 from dosql_core.history.table_restore import restore_table
 from dosql_core.history.time_travel import ResolvedMoment, resolve
 from dosql_core.history.verification import Finding, verify_database
-from dosql_core.identifiers import MAIN_BRANCH, MAIN_BRANCH_ID, BranchId, Lsn
+from dosql_core.identifiers import MAIN_BRANCH, MAIN_BRANCH_ID, Lsn
 from dosql_core.kernel.attached_views import AttachedViews
-from dosql_core.kernel.empty_file import remake_empty_file
 from dosql_core.kernel.error_translation import KernelError, translate
-from dosql_core.kernel.head import Head, HeadPlace
+from dosql_core.kernel.head import Head
 from dosql_core.kernel.head_connection import HeadConnection
 from dosql_core.merging.mergeable_branches import MergeableBranches
+from dosql_core.open_branches import OpenBranches
 from dosql_core.options import DatabaseOptions, Retention, SessionOptions
-from dosql_core.storage.branch_history import BranchHistory
-from dosql_core.storage.checked_document import read_document, write_document
 from dosql_core.storage.database_export import write_database
 from dosql_core.storage.durable_files import make_directory
-from dosql_core.storage.file_lock import exclusive_lock
-from dosql_core.storage.page_history import PageHistory
 
 Progress = Callable[[int, int], None]
-FORMAT_VERSION = 1
-_IDENTITY_KIND = "dosql database"
-_IDENTITY_NAME = "dosql.json"
-_NAMES_AT_FIRST = {"identity.lock", "refs.json", "refs.json.tmp", "dosql.json.tmp"}
-
 _registry: dict[str, Database] = {}
 _registry_lock = threading.RLock()
 _open_at_fork: dict[str, Database] = {}  # kept, for closing them would be the parent's business
@@ -112,26 +97,23 @@ def detach_unopened(path: str | os.PathLike[str]) -> None:
     deletion.remove_history(directory)
 
 
-class Database:
+class Database(OpenBranches):
     """A database file and its past, as this process has it open."""
 
     def __init__(self, path: str, options: DatabaseOptions, on_progress: Progress | None) -> None:
+        super().__init__()
         self.path = path
         self.directory = directory_of(path)
         self.options = options
         self._users = 0
-        self._heads: dict[BranchId, Head] = {}
-        self._head_users: dict[BranchId, int] = {}
-        self._histories: dict[BranchId, PageHistory] = {}
-        self._lock = threading.RLock()
-        self._refuse_impossible_path()
+        refuse_impossible_path(path, self.directory, create=options.create)
         is_new_directory = not os.path.isdir(self.directory)
         make_directory(self.directory)
         deletion.remove_leftovers(self.directory)
         try:
-            self.database_id = self._read_or_make_identity()
+            self.database_id = read_or_make_identity(self.directory)
             self._refs = Refs(self.directory)
-            with self._opened_head(MAIN_BRANCH_ID, on_progress):
+            with self.opened_head(MAIN_BRANCH_ID, on_progress):
                 pass
             deletion.remove_orphans(self.directory, self._refs)
         except BaseException:
@@ -145,213 +127,6 @@ class Database:
         if options.retention is not None and options.retention != self.retention:
             self.set_retention(options.retention)
 
-    # -- opening -----------------------------------------------------------------------------------
-
-    def _refuse_impossible_path(self) -> None:
-        if os.path.isdir(self.path):
-            raise CannotOpenError(f"unable to open database file: {self.path} is a directory")
-        if os.path.exists(self.path):
-            return
-        history = os.path.join(self.branch_directory(MAIN_BRANCH_ID), "history", "manifest.json")
-        if os.path.exists(history) and not (self.options.create and self._set_aside()):
-            raise CannotOpenError(
-                f"{self.path} is gone, but its history is still in {self.directory}",
-                hint="put the file back, run `dosql restore --rebuild-head` to make it from "
-                "history, or remove the directory to begin anew",
-            )
-        if not self.options.create:
-            raise DatabaseNotFoundError(
-                f"there is no database at {self.path}",
-                hint="check the path; create=True makes a new one",
-            )
-        parent = os.path.dirname(self.path)
-        if not os.path.isdir(parent):
-            raise CannotOpenError(
-                f"unable to open database file: there is no directory {parent}",
-                hint="make the directory first",
-            )
-
-    def _set_aside(self) -> bool:
-        identity = read_document(
-            os.path.join(self.directory, _IDENTITY_NAME), _IDENTITY_KIND, FORMAT_VERSION
-        )
-        return deletion.set_aside(self.path, self.directory, identity.get("database_id"))
-
-    def _read_or_make_identity(self) -> str:
-        path = os.path.join(self.directory, _IDENTITY_NAME)
-        with exclusive_lock(os.path.join(self.directory, "identity.lock")):
-            if not os.path.exists(path):
-                # refs alone are what a crash in the middle of this block left
-                if os.path.exists(os.path.join(self.directory, "branches")):
-                    raise MissingSegmentError(f"{path} is missing, though there is a history")
-                strange = set(os.listdir(self.directory)) - _NAMES_AT_FIRST
-                if strange:
-                    raise ForeignDirectoryError(
-                        f"{self.directory} is there already and holds {min(strange)!r}, "
-                        "which is none of ours",
-                        hint="move it out of the way, or give the database another name",
-                    )
-                Refs.create(self.directory)
-                identity = {"database_id": uuid.uuid4().hex}
-                write_document(path, _IDENTITY_KIND, FORMAT_VERSION, identity)
-            identity = read_document(path, _IDENTITY_KIND, FORMAT_VERSION)
-        try:
-            return str(identity["database_id"])
-        except KeyError:
-            raise CorruptStoreError(f"{path} names no database_id") from None
-
-    # -- heads and histories -----------------------------------------------------------------------
-
-    def branch_directory(self, branch_id: BranchId) -> str:
-        """Where a branch lives."""
-        return os.path.join(self.directory, "branches", branch_id)
-
-    def head_path(self, branch: BranchRef) -> str:
-        """The file that SQLite opens as the head of a branch."""
-        if branch.parent_id is None:
-            return self.path
-        name = "head.cow" if branch.is_overlay else "head.db"
-        return os.path.join(self.branch_directory(branch.id), name)
-
-    def is_open(self, branch_id: BranchId) -> bool:
-        """Whether this process has the head of a branch open."""
-        return branch_id in self._heads
-
-    def _place(self, branch: BranchRef) -> HeadPlace:
-        directory = self.branch_directory(branch.id)
-        if branch.parent_id is None:
-            return HeadPlace(branch.id, self.path, directory)
-        return HeadPlace(
-            branch.id,
-            self.head_path(branch),
-            directory,
-            self.known(branch.parent_id),
-            branch.fork_lsn,
-            branch.is_overlay,
-        )
-
-    def use_head(self, branch_id: BranchId, on_progress: Progress | None = None) -> Head:
-        """The head of a branch, opened if need be; give it back with `release_head`."""
-        with self._lock:
-            head = self._heads.get(branch_id)
-            if head is None:
-                place = self._place(self.refs().branches[branch_id])
-                head = Head(
-                    place,
-                    create=branch_id == MAIN_BRANCH_ID,
-                    capture_bytes=self.options.wal_capture_bytes,
-                    on_progress=on_progress,
-                    on_cycle=self._keep_history_small,
-                )
-                self._heads[branch_id] = head
-                self._histories[branch_id] = head.history
-            self._head_users[branch_id] = self._head_users.get(branch_id, 0) + 1
-            return head
-
-    def release_head(self, branch_id: BranchId) -> None:
-        """Give a head back; forks nobody uses are closed, main stays until the database closes."""
-        with self._lock:
-            self._head_users[branch_id] -= 1
-            if self._head_users[branch_id] == 0 and branch_id != MAIN_BRANCH_ID:
-                self._close_head(branch_id)
-
-    def users_of(self, branch_id: BranchId) -> int:
-        """How many sessions and operations of this process use the head of a branch."""
-        return self._head_users.get(branch_id, 0)
-
-    def remake_empty(self, chosen: dict[str, object]) -> None:
-        """Make main's file again with these settings; it must be empty, and its only user gone.
-
-        Errors: BranchInUseError when another process has it open.
-        """
-        with self._lock:
-            if self._head_users.get(MAIN_BRANCH_ID, 0):
-                raise BranchInUseError(f"{self.path} is open in other places of this process")
-            self._close_head(MAIN_BRANCH_ID)
-            directory = self.branch_directory(MAIN_BRANCH_ID)
-            in_use = os.path.join(directory, "in_use.lock")
-            with exclusive_lock(in_use, refusal="the database is open in another process"):
-                remake_empty_file(self.path, directory, chosen)
-
-    def _close_head(self, branch_id: BranchId) -> None:
-        head = self._heads.pop(branch_id)
-        self._histories.pop(branch_id, None)
-        try:
-            head.close()
-        finally:
-            head.own_history.close()
-
-    @contextlib.contextmanager
-    def _opened_head(
-        self, branch_id: BranchId, on_progress: Progress | None = None
-    ) -> Iterator[Head]:
-        head = self.use_head(branch_id, on_progress)
-        try:
-            yield head
-        finally:
-            self.release_head(branch_id)
-
-    opened_head = _opened_head
-
-    @contextlib.contextmanager
-    def unused_head(self, branch_id: BranchId, name: str) -> Iterator[None]:
-        """Hold a branch that nobody has open, here or in another process.
-
-        Errors: BranchInUseError.
-        """
-        with self._lock:
-            if self._head_users.get(branch_id, 0):
-                raise BranchInUseError(
-                    f"branch {name!r} is open in this process",
-                    hint="close its connections first, or move them with USE BRANCH",
-                )
-            with exclusive_lock(
-                os.path.join(self.branch_directory(branch_id), "in_use.lock"),
-                refusal=f"branch {name!r} is open in another process",
-            ):
-                yield
-
-    def refs(self) -> RefsContent:
-        """The present refs."""
-        return self._refs.content
-
-    def updated_refs(self) -> contextlib.AbstractContextManager[RefsContent]:
-        """Change the refs within a `with` block, which must not use heads or histories."""
-        return self._refs.update()
-
-    def held_refs(self) -> contextlib.AbstractContextManager[RefsContent]:
-        """The refs, which nobody changes within a `with` block."""
-        return self._refs.held()
-
-    def known(self, branch_id: BranchId) -> PageHistory:
-        """History of a branch as it was sealed last."""
-        with self._lock:
-            history = self._histories.get(branch_id)
-            if history is None:
-                branch = self.refs().branches[branch_id]
-                parent = None if branch.parent_id is None else self.known(branch.parent_id)
-                own = BranchHistory.open(os.path.join(self.branch_directory(branch_id), "history"))
-                history = self._histories[branch_id] = PageHistory(own, parent)
-        history.refresh()
-        return history
-
-    def sealed(self, branch_id: BranchId, *, settled: bool = False) -> PageHistory:
-        """History of a branch with every commit made so far sealed in it."""
-        with self._opened_head(branch_id) as head:
-            if settled:
-                wait_until_settled(head)
-            head.capture_now()
-            return head.history
-
-    def forget_history(self, branch_id: BranchId) -> None:
-        """Do not serve that branch's history from memory any more."""
-        with self._lock:
-            self._histories.pop(branch_id, None)
-
-    def compaction_stopped(self) -> contextlib.AbstractContextManager[None]:
-        """No other process compacts a history within the block."""
-        return exclusive_lock(os.path.join(self.directory, "compaction.lock"))
-
     # -- what users do -----------------------------------------------------------------------------
 
     def resolve(self, moment: AsOf, branch: str = MAIN_BRANCH) -> ResolvedMoment:
@@ -360,7 +135,7 @@ class Database:
 
     def lsn(self, branch: str = MAIN_BRANCH) -> Lsn:
         """The LSN of the last commit of a branch."""
-        with self._opened_head(self.refs().branch(branch).id) as head:
+        with self.opened_head(self.refs().branch(branch).id) as head:
             return head.newest_lsn()
 
     def log(
@@ -406,7 +181,7 @@ class Database:
     ) -> int:
         """Put one table back to a moment, in one commit; returns its number of rows."""
         resolved = self.resolve(moment, branch)
-        with self._opened_head(self.refs().branch(branch).id) as head:
+        with self.opened_head(self.refs().branch(branch).id) as head:
             connection = HeadConnection(head, SessionOptions())
             try:
                 views = AttachedViews(connection.kernel, lambda of, at: self.known(of).view(at))
@@ -452,7 +227,7 @@ class Database:
     def compact(self, progress: Progress | None = None) -> CompactionTotals:
         """Drop what retention no longer keeps, merge segments, and recycle the WALs."""
         for branch_id in list(self.refs().branches):
-            with self._opened_head(branch_id) as head:
+            with self.opened_head(branch_id) as head:
                 head.checkpoint(then_tidies=False)
         return compact_branches(self, list(self.refs().branches), progress)
 
@@ -499,18 +274,6 @@ class Database:
                 del _registry[self.path]
             self._close_heads()
             deletion.remember_closed(self.path, self.database_id)
-
-    def _close_heads(self) -> None:
-        with self._lock:
-            heads = list(self._heads.values())
-            histories = list(self._histories.values())
-            self._heads.clear()
-            self._histories.clear()
-        with contextlib.ExitStack() as closing:
-            for history in histories:
-                closing.callback(history.own.close)
-            for head in heads:
-                closing.callback(head.close)
 
     def __enter__(self) -> Database:
         return self
