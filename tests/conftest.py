@@ -8,6 +8,7 @@ pytest_plugins = (
     "fixtures.command_line",
     "fixtures.full_disk",
     "fixtures.servers",
+    "fixtures.catalog_server",
     "fixtures.django_project",
     "fixtures.sqlalchemy_bank",
 )

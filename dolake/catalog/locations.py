@@ -57,9 +57,7 @@ def inside(warehouse: Warehouse, location: str, what: str) -> str:
     return warehouse.url_of(path)
 
 
-def next_metadata_location(
-    warehouse: Warehouse, metadata: Json, previous: str | None, *, kind: str = "metadata"
-) -> str:
+def next_metadata_location(warehouse: Warehouse, metadata: Json, previous: str | None) -> str:
     """The URL of the file that the metadata, which follows on that at `previous`, is written to.
 
     Errors: TableMetadataError where the table wants it outside of the warehouse.
@@ -70,7 +68,7 @@ def next_metadata_location(
     version = int(found[1]) + 1 if found else 0
     compressed = ".gz" if properties.get(COMPRESSION, "").lower() == "gzip" else ""
     folder = inside(warehouse, folder, METADATA_PATH)
-    return f"{folder}/{version:05d}-{uuid.uuid4()}{compressed}.{kind}.json"
+    return f"{folder}/{version:05d}-{uuid.uuid4()}{compressed}.metadata.json"
 
 
 def make_folders(warehouse: Warehouse, location: str) -> None:

@@ -421,9 +421,10 @@ class MetadataDraft:
         raise TableMetadataError(f"the table has no partition spec {spec_id}")
 
     def _current_fields(self) -> FieldIndex:
-        current = self.metadata.get("current-schema-id")
+        # DuckDB creates a table with its spec before it says which schema is the current one.
+        current = self.metadata.get("current-schema-id", self._last_schema)
         if current is None:
-            raise TableMetadataError("the table needs a current schema first")
+            raise TableMetadataError("the table needs a schema first")
         return index_of(self._schema(current), self.metadata["format-version"])
 
 

@@ -96,6 +96,12 @@ class Pointers:
         """Whether this is the catalog of a past moment."""
         return self._as_of is not None
 
+    @property
+    def lsn(self) -> int:
+        """The LSN of the catalog's database, or that of the moment."""
+        with self._connection() as connection:
+            return int(connection.lsn)
+
     def close(self) -> None:
         """Close the connections."""
         with self._lock:

@@ -45,6 +45,7 @@ from dolake.catalog.table_metadata import (
     new_table_metadata,
     serialized,
 )
+from dolake.catalog.view_registry import ViewRegistry
 from dolake.errors import (
     AlreadyExistsError,
     CommitConflictError,
@@ -101,6 +102,7 @@ class TableRegistry:
     def __init__(self, database: str | Path, warehouse: Warehouse, *, as_of: Any = None) -> None:
         self.warehouse = warehouse
         self.pointers = Pointers(database, as_of=as_of)
+        self.views = ViewRegistry(self.pointers, warehouse)
         self._database = database
         self._metadata: OrderedDict[str, Json] = OrderedDict()
         self._metadata_lock = threading.Lock()
@@ -120,6 +122,11 @@ class TableRegistry:
     def close(self) -> None:
         """Close the catalog's connections to its database."""
         self.pointers.close()
+
+    @property
+    def lsn(self) -> int:
+        """The LSN of the catalog's database: `as_of(lsn)` gives this state again."""
+        return self.pointers.lsn
 
     def as_of(self, moment: Any) -> TableRegistry:
         """The catalog as it was at a moment: an LSN, a time, "snapshot:name"...; close it after."""

@@ -1,0 +1,66 @@
+"""One request to the REST catalog, taken apart, and how the catalog is served."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dolake.catalog.json_fields import Json, object_of
+from dolake.catalog.pointers import LEVEL_SEPARATOR, Namespace, TableIdentifier
+from dolake.catalog.table_registry import TableRegistry
+
+
+@dataclass(frozen=True, slots=True)
+class RestOptions:
+    """How a catalog is served.
+
+    `tokens` are the bearer tokens that open it (none: it is open to all), `vends_credentials` says
+    whether clients that ask get the warehouse's keys of the object store.
+    """
+
+    tokens: frozenset[str] = frozenset()
+    vends_credentials: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, taken apart. Shape: `body` is what was sent as JSON, None where nothing was."""
+
+    registry: TableRegistry
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: Any
+    options: RestOptions = field(default_factory=RestOptions)
+
+    @property
+    def namespace(self) -> Namespace:
+        """The namespace that the path names."""
+        return levels_of(self.path["namespace"])
+
+    @property
+    def table(self) -> TableIdentifier:
+        """The table that the path names."""
+        return (*self.namespace, self.path["table"])
+
+    @property
+    def view(self) -> TableIdentifier:
+        """The view that the path names."""
+        return (*self.namespace, self.path["view"])
+
+    @property
+    def json(self) -> Json:
+        """The body, which must be a JSON object."""
+        return object_of(self.body, "the request's body")
+
+    @property
+    def wants_credentials(self) -> bool:
+        """Whether the client asks for keys and may have them."""
+        asked = self.headers.get("x-iceberg-access-delegation", "")
+        return self.options.vends_credentials and "vended-credentials" in asked
+
+
+def levels_of(joined: str) -> Namespace:
+    """A namespace as a path or a query gives it: levels joined by the unit separator."""
+    return tuple(joined.split(LEVEL_SEPARATOR))
