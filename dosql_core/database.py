@@ -70,6 +70,10 @@ def open_database(
                 "its own in a child that opens the same file again",
             )
         database = _registry.get(real_path)
+        creates = options is None or options.create
+        if database is not None and creates and not os.path.exists(real_path):
+            database._let_go_of_deleted_file()
+            database = None
         if database is None:
             try:
                 database = Database(real_path, options or DatabaseOptions(), on_progress)
@@ -106,6 +110,7 @@ class Database(OpenBranches):
         self.directory = directory_of(path)
         self.options = options
         self._users = 0
+        self._is_let_go = False
         refuse_impossible_path(path, self.directory, create=options.create)
         is_new_directory = not os.path.isdir(self.directory)
         make_directory(self.directory)
@@ -273,7 +278,18 @@ class Database(OpenBranches):
             if _registry.get(self.path) is self:
                 del _registry[self.path]
             self._close_heads()
-            deletion.remember_closed(self.path, self.database_id)
+            if not self._is_let_go:
+                deletion.remember_closed(self.path, self.database_id)
+
+    def _let_go_of_deleted_file(self) -> None:
+        """Make way for another database at our path: the program has deleted ours and begins anew.
+
+        Connections to it that are still open work on in the files without a name, as with SQLite.
+        """
+        self._let_go_of_heads()
+        self._is_let_go = True
+        del _registry[self.path]
+        deletion.remember_closed(self.path, self.database_id)
 
     def __enter__(self) -> Database:
         return self

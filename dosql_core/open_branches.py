@@ -191,6 +191,11 @@ class OpenBranches:
         """No other process compacts a history within the block."""
         return exclusive_lock(os.path.join(self.directory, "compaction.lock"))
 
+    def _let_go_of_heads(self) -> None:
+        with self._lock:
+            for head in self._heads.values():
+                head.let_go()
+
     def _close_heads(self) -> None:
         with self._lock:
             heads = list(self._heads.values())

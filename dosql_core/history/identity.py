@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 
@@ -52,6 +53,9 @@ def refuse_impossible_path(path: str, directory: str, *, create: bool) -> None:
             f"unable to open database file: there is no directory {parent}",
             hint="make the directory first",
         )
+    for leftover in ("-wal", "-shm"):  # connections may still be open to the file that was deleted
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(path + leftover)
 
 
 def _set_aside(path: str, directory: str) -> bool:

@@ -21,7 +21,9 @@ from dosql_core.errors import (
     CannotOpenError,
     CorruptStoreError,
     DatabaseNotFoundError,
+    DatabasePoisonedError,
     DiskFullError,
+    Error,
     LostCommitsError,
     MissingSegmentError,
 )
@@ -94,6 +96,7 @@ class Head:
         self._undo = contextlib.ExitStack()
         self.opening_note: str | None = None
         self.is_without_keeper = False  # the disk was full when we opened it
+        self._is_let_go = False  # the file was deleted; another may have its path by now
         self._cycled = ((0, 0), 0)  # salts and length of the WAL at the end of our last cycle
         self.pin_lock = threading.RLock()
         self._keeper: Keeper | None = None
@@ -272,6 +275,8 @@ class Head:
         with self._keeper_lock:
             if self._keeper is not None:
                 return True
+            if self._is_let_go:
+                return False
             try:
                 fcntl.flock(self._maintenance_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -461,6 +466,8 @@ class Head:
 
     def capture_now(self) -> Lsn:
         """Seal every commit made so far and return the newest LSN of history."""
+        if self._is_let_go:
+            return self.own_history.newest_lsn
         with self.pinned() as (connection, state):
             self.capture.capture(connection, state)
         self.own_history.refresh()
@@ -549,7 +556,7 @@ class Head:
         Where the program has deleted the file meanwhile, what was committed is still captured;
         where it has deleted the history as well, there is nothing left to do.
         """
-        if not os.path.isdir(self.place.directory):
+        if self._is_let_go or not os.path.isdir(self.place.directory):
             self.abandon()
             return
         self.maintenance.stop()
@@ -579,6 +586,24 @@ class Head:
         if self.index.state().frames or captured.stamp is None or self.place.is_overlay:
             return False
         return captured.stamp == stamp_of(self.place.database_path)
+
+    def let_go(self) -> None:
+        """Stop keeping a head whose file was deleted, while connections may still be open to it.
+
+        What was committed so far is captured; what those connections still commit goes with them.
+        """
+        self.maintenance.stop()
+        with self._keeper_lock:
+            keeper, self._keeper = self._keeper, None
+            if keeper is not None:
+                with contextlib.suppress(OSError, Error, apsw.Error):
+                    self.capture_now()
+                keeper.close(tidy=False)
+            with contextlib.suppress(DatabasePoisonedError):
+                self.group_commit.wait()  # opens the WAL, while it has a name that is its own
+            self._is_let_go = True
+        fcntl.flock(self._maintenance_lock, fcntl.LOCK_UN)
+        fcntl.flock(self._in_use, fcntl.LOCK_UN)
 
     def abandon(self) -> None:
         """Close without capturing, for a head that is about to be removed."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import subprocess
+import sys
 
 import pytest
 
 import dosql_dbapi
 from dosql_core.errors import CannotOpenError
 from dosql_core.history.restore import rebuild_head
+from fixtures.crash import child_environment
 from fixtures.programs import run_program
 
 MAKE = """
@@ -114,3 +117,66 @@ def test_a_connection_closes_after_everything_was_deleted(database_path, tmp_pat
     shutil.rmtree(tmp_path / "app.db-dosql")
     con.close()
     assert tables(database_path) == []
+
+
+@pytest.mark.parametrize("deletes_history_too", [False, True])
+def test_a_program_begins_anew_while_its_former_connections_are_open(
+    database_path, tmp_path, deletes_history_too
+):
+    former = dosql_dbapi.connect(database_path, isolation_level=None)
+    former.execute("create table old(a)")
+    former.execute("create branch dev")
+    on_branch = dosql_dbapi.connect(database_path, branch="dev", isolation_level=None)
+    database_path.unlink()
+    if deletes_history_too:
+        shutil.rmtree(tmp_path / "app.db-dosql")
+    make_table(database_path, "new")
+    with contextlib.closing(dosql_dbapi.connect(database_path, isolation_level=None)) as con:
+        for n in range(300):  # each of them in its own files
+            former.execute("insert into old values (?)", (n,))
+            con.execute("insert into new values (?)", (n,))
+        if not deletes_history_too:  # where the files of the branch are
+            on_branch.execute("insert into old values (1)")
+        former.execute("pragma wal_checkpoint").fetchone()
+        assert former.execute("select count(*) from old").fetchone() == (300,)
+        assert con.execute("select count(*) from new as of lsn 301").fetchone() == (300,)
+        assert con.execute("show branches").fetchone()[0] == "main"
+        former.close()
+        assert con.execute("pragma integrity_check").fetchone() == ("ok",)
+    on_branch.close()
+    assert tables(database_path) == ["new"]
+    database_path.unlink()
+    assert tables(database_path) == []
+
+
+def test_what_was_committed_before_the_deletion_is_in_the_history_set_aside(
+    database_path, tmp_path
+):
+    former = dosql_dbapi.connect(database_path, isolation_level=None)
+    former.execute("create table t as select 1 as a")
+    database_path.unlink()
+    make_table(database_path, "new")
+    former.close()
+    (tmp_path / "app.db-dosql.deleted").rename(tmp_path / "back.db-dosql")
+    rebuild_head(str(tmp_path / "back.db"))
+    with contextlib.closing(dosql_dbapi.connect(tmp_path / "back.db")) as back:
+        assert back.execute("select a from t").fetchall() == [(1,)]
+
+
+@pytest.mark.leaves_damage("the file of the database is gone")
+def test_nothing_is_begun_anew_while_another_program_has_the_file_open(database_path):
+    program = MAKE.replace("with contextlib.closing(dosql_dbapi.connect(sys.argv[1])) as con, con:",
+        "con = dosql_dbapi.connect(sys.argv[1])\nif True:")  # fmt: skip
+    program += "    con.commit()\nprint(flush=True)\nsys.stdin.readline()\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(database_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=child_environment(),
+    ) as other:  # fmt: skip
+        assert other.stdout is not None
+        other.stdout.readline()
+        con = dosql_dbapi.connect(database_path)
+        database_path.unlink()
+        with pytest.raises(CannotOpenError, match="is gone"):
+            dosql_dbapi.connect(database_path)
+        con.close()
+        other.communicate(b"\n")
