@@ -5,10 +5,13 @@ As in `dosql_core.errors`, the parent of a class says what the caller should do 
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from dosql_core.errors import (
     Category,
     DataError,
     IntegrityError,
+    InternalError,
     NotSupportedError,
     OperationalError,
     ProgrammingError,
@@ -124,3 +127,158 @@ class CatalogReadOnlyError(NotSupportedError):
 
     code = "LAKEHOUSE_READ_ONLY"
     hint = "leave the moment out to work on the present"
+
+
+# -- what is sent to the lake ----------------------------------------------------------------------
+
+
+class RefusedError(OperationalError):
+    """The lake does not take in what was sent; it says why, and nothing of it is lost.
+
+    Shape: `nack_reason` is the word of the protocol (docs/lake_protocol.md). `expected_lsn` is
+           the LSN after which the lake goes on, where that is what was wrong.
+    """
+
+    code = "LAKEHOUSE_REFUSED"
+    hint = "the reason is in the message"
+    nack_reason: ClassVar[str] = "internal_error"
+    retry_after_seconds: float | None = None
+    expected_lsn: int | None = None
+
+
+class MalformedMessageError(RefusedError):
+    """A message does not follow the protocol."""
+
+    code = "CDC_DECODE_ERROR"
+    category = Category.VALIDATION
+    hint = "docs/lake_protocol.md describes every message"
+    nack_reason = "invalid_format"
+
+
+class SequenceError(RefusedError):
+    """Changes are missing between what the lake has and what was sent."""
+
+    code = "CDC_INVALID_SEQUENCE"
+    category = Category.CONFLICT
+    hint = "send again from the LSN that was expected"
+    nack_reason = "invalid_sequence"
+
+    def __init__(self, message: str, expected_lsn: int) -> None:
+        super().__init__(message)
+        self.expected_lsn = expected_lsn
+
+
+class MessageTooLargeError(RefusedError):
+    """A message, or one change in it, is larger than the lake takes."""
+
+    code = "LAKEHOUSE_MESSAGE_TOO_LARGE"
+    category = Category.VALIDATION
+    hint = "send smaller batches, or serve with higher --message-bytes-max and --event-bytes-max"
+    nack_reason = "too_large"
+
+
+class ClockSkewError(RefusedError):
+    """The sender's clock and ours are further apart than is allowed."""
+
+    code = "CDC_CLOCK_SKEW"
+    category = Category.VALIDATION
+    hint = "set both clocks right, or serve with a higher --clock-skew-max"
+    nack_reason = "clock_skew"
+
+
+class UnauthorizedError(RefusedError):
+    """The token is missing, unknown, or not for this source."""
+
+    code = "HTTP_UNAUTHORIZED"
+    category = Category.CONNECTION
+    hint = "give the token the lake was started with: --token, or DOLAKE_TOKEN"
+    nack_reason = "unauthorized"
+
+
+class LakeBufferFullError(RefusedError):
+    """The lake has as much unwritten as it may hold: wait until it has written some."""
+
+    code = "LAKEHOUSE_BUFFER_OVERFLOW"
+    category = Category.RESOURCE
+    is_retryable = True
+    hint = "try again after the delay it names; /status tells what holds the lake up"
+    nack_reason = "buffer_full"
+    retry_after_seconds = 1.0
+
+
+class RateLimitedError(RefusedError):
+    """More connections or messages a second than the lake takes from one source."""
+
+    code = "RATE_LIMITED"
+    category = Category.RESOURCE
+    is_retryable = True
+    hint = "wait for the delay it names, or send fewer and larger batches"
+    nack_reason = "rate_limited"
+
+    def __init__(self, message: str, retry_after_seconds: float) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class SourceBusyError(RefusedError):
+    """Another connection or process sends the changes of this source already."""
+
+    code = "CDC_SOURCE_IN_USE"
+    category = Category.CONFLICT
+    is_retryable = True
+    hint = "one sender a source: end the other one, or give this one another name"
+    nack_reason = "source_in_use"
+    retry_after_seconds = 1.0
+
+
+class ShuttingDownError(RefusedError):
+    """The lake is going down; what it acknowledged is kept."""
+
+    code = "LAKEHOUSE_SHUTTING_DOWN"
+    category = Category.CONNECTION
+    is_retryable = True
+    hint = "connect again; the lake tells from where to go on"
+    nack_reason = "shutting_down"
+    retry_after_seconds = 1.0
+
+
+class SourceHaltedError(RefusedError):
+    """A batch of this source could not be applied, and its tier lets nothing pass it."""
+
+    code = "LAKEHOUSE_SOURCE_HALTED"
+    category = Category.CONFLICT
+    hint = "/status shows the dead letter; `dolake retry` applies it again, or drops it with --drop"
+    nack_reason = "internal_error"
+
+
+class ForeignSourceError(RefusedError):
+    """The name of the source belongs to another database."""
+
+    code = "CDC_SOURCE_MISMATCH"
+    category = Category.CONFLICT
+    hint = "give each database a name of its own: --name"
+    nack_reason = "unauthorized"
+
+
+class DamagedEventLogError(InternalError):
+    """The lake's log of changes that are not yet in a snapshot is damaged."""
+
+    code = "LAKEHOUSE_LOG_DAMAGED"
+    hint = "copy the table anew from its source: `dolake sync --copy`, `dolake push --copy`"
+
+
+class EventLogFailedError(OperationalError):
+    """The disk failed to keep the log of changes: nothing is taken in until a restart."""
+
+    code = "LAKEHOUSE_LOG_FAILED"
+    category = Category.RESOURCE
+    hint = "look at the disk, then start the lake again; sources send what was not acknowledged"
+
+
+class LakeUnreachableError(OperationalError):
+    """The lake does not answer, or ended the connection."""
+
+    code = "LAKEHOUSE_CONNECTION_FAILED"
+    category = Category.CONNECTION
+    is_retryable = True
+    hint = "see that `dolake serve` runs there and that the address is right"

@@ -1,0 +1,135 @@
+"""The rows of an initial copy on their way into the tables: a file of messages, Arrow batches."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import NoneType
+
+import pyarrow as pa
+
+from dolake.changes import ROWID_KEY, SqlValue, TableSchema
+from dolake.errors import DamagedEventLogError, LakeBufferFullError, MalformedMessageError
+from dolake.ingest.messages import CopyBegin, CopyRows, Form
+from dolake.ingest.wire_format import decode_message, table_schema
+
+_FRAME = struct.Struct("<IB")
+_ARROW_TYPES: dict[type, pa.DataType] = {
+    int: pa.int64(),
+    float: pa.float64(),
+    str: pa.string(),
+    bytes: pa.binary(),
+}
+
+
+class CopySpool:
+    """Messages of one copy, in the order they came: copy_begin, then copy_rows by table."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("wb")
+
+    def add(self, raw: bytes, form: Form) -> None:
+        """Keep a message as it came. Errors: LakeBufferFullError on a full disk."""
+        try:
+            self._file.write(_FRAME.pack(len(raw), form) + raw)
+        except OSError as error:
+            raise LakeBufferFullError(f"the copy of the tables: {error.strerror}") from error
+
+    def finish(self) -> None:
+        """Make what was added survive a power cut."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        descriptor = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def discard(self) -> None:
+        """Forget the copy."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+
+def spooled_tables(
+    path: Path,
+) -> Iterator[tuple[TableSchema, Iterable[pa.RecordBatch]]]:
+    """The tables of a finished copy, each with its rows as batches.
+
+    Errors: DamagedEventLogError when the file is not what `finish` left.
+    """
+    with path.open("rb") as file:
+        begin = _next_message(file.read, path)
+    if not isinstance(begin, CopyBegin):
+        raise DamagedEventLogError(f"{path} does not begin with copy_begin")
+    for described in begin.tables:
+        schema = table_schema(described)
+        yield schema, _batches_of(path, schema)
+
+
+def _batches_of(path: Path, schema: TableSchema) -> Iterator[pa.RecordBatch]:
+    with path.open("rb") as file:
+        while (message := _next_message(file.read, path)) is not None:
+            if isinstance(message, CopyRows) and message.table == schema.table and message.rows:
+                yield record_batch(schema, message.rows)
+
+
+def _next_message(read, path: Path):  # type: ignore[no-untyped-def]
+    header = read(_FRAME.size)
+    if not header:
+        return None
+    if len(header) == _FRAME.size:
+        size, form = _FRAME.unpack(header)
+        raw = read(size)
+        if len(raw) == size:
+            return decode_message(raw, Form(form))
+    raise DamagedEventLogError(f"{path} is cut short")
+
+
+def column_names(schema: TableSchema) -> tuple[str, ...]:
+    """The columns of a copied row: the table's, after the rowid where that is its key."""
+    names = tuple(column.name for column in schema.columns)
+    return names if schema.key_columns != (ROWID_KEY,) else (ROWID_KEY, *names)
+
+
+def record_batch(schema: TableSchema, rows: Sequence[Sequence[SqlValue]]) -> pa.RecordBatch:
+    """Rows as Arrow; a column that mixes types is a dense union of them.
+
+    Errors: MalformedMessageError when a row has another number of values than the table columns.
+    """
+    names = column_names(schema)
+    if any(len(row) != len(names) for row in rows):
+        raise MalformedMessageError(
+            f"a row of {schema.table!r} has another number of values than its {len(names)} columns"
+        )
+    columns = zip(*rows, strict=True)
+    return pa.RecordBatch.from_arrays([_array(column) for column in columns], names=list(names))
+
+
+def _array(values: Sequence[SqlValue]) -> pa.Array:
+    types = set(map(type, values)) - {NoneType}
+    if not types:
+        return pa.nulls(len(values))
+    if len(types) == 1:
+        return pa.array(values, _ARROW_TYPES[types.pop()])
+    # Which child holds a value, and where in it; NULL is in the first.
+    kinds = sorted(types, key=lambda kind: kind.__name__)
+    children: list[list[SqlValue]] = [[] for _ in kinds]
+    places: list[int] = []
+    offsets: list[int] = []
+    for value in values:
+        place = 0 if value is None else kinds.index(type(value))
+        places.append(place)
+        offsets.append(len(children[place]))
+        children[place].append(value)
+    return pa.UnionArray.from_dense(
+        pa.array(places, pa.int8()),
+        pa.array(offsets, pa.int32()),
+        [pa.array(child, _ARROW_TYPES[kind]) for child, kind in zip(children, kinds, strict=True)],
+        [kind.__name__ for kind in kinds],
+    )

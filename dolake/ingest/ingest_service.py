@@ -1,0 +1,216 @@
+"""All sources of a lake in this process: their pipelines, the event log, recovery, shutdown."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from dolake.errors import LakeConfigurationError, SourceBusyError
+from dolake.ingest.dead_letters import DeadLetters
+from dolake.ingest.event_log import EventLog
+from dolake.ingest.lake_tables import OpenTables, SourceKey
+from dolake.ingest.memory_budget import MemoryBudget
+from dolake.ingest.metrics import IngestMetrics
+from dolake.ingest.source_pipeline import SourcePipeline
+from dolake.settings import IngestSettings, Tier
+
+_CLOSE_SECONDS = 30.0
+
+
+class IngestService:
+    """What takes changes in. Safe for any number of threads.
+
+    Shape:  `directory` is the lake's own: its event log, spooled copies, dead letters.
+    Errors: SourceBusyError when another process has the lake open for ingest.
+    """
+
+    def __init__(
+        self, open_tables: OpenTables, directory: Path, settings: IngestSettings | None = None
+    ) -> None:
+        self.settings = settings or IngestSettings()
+        self.metrics = IngestMetrics()
+        self.budget = MemoryBudget(self.settings.flush.memory_bytes_max)
+        self.started_at = time.time()
+        self._open_tables = open_tables
+        self._directory = directory
+        self._lock = threading.Lock()
+        self._opening: dict[SourceKey, threading.Lock] = {}
+        self._pipelines: dict[SourceKey, SourcePipeline] = {}
+        self._is_closing = False
+        directory.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as opened:
+            self._ownership = opened.enter_context(hold(directory / "ingest.lock"))
+            self.letters = DeadLetters(directory / "dead_letters")
+            self._log = EventLog(directory / "log", bytes_max=self.settings.limits.log_bytes_max)
+            opened.callback(self._log.close)
+            self._recover()
+            self._held = opened.pop_all()
+
+    def _recover(self) -> None:
+        """Take in again what was accepted and is in no snapshot."""
+        spooled = set()
+        found: dict[SourceKey, SourcePipeline] = {}
+        for position, record in self._log.records():
+            key = SourceKey.parse(record.key)
+            if key not in found:
+                found[key] = self._new_pipeline(key)
+            found[key].recover(position, record)
+        for pipeline in found.values():
+            spooled |= pipeline.spooled_copies()
+            self._pipelines[pipeline.key] = pipeline
+            self._log.release(str(pipeline.key), pipeline.committed_lsn)
+            pipeline.start()
+        for leftover in (self._directory / "copies").glob("*.copy"):
+            if leftover not in spooled:
+                leftover.unlink()
+
+    def _new_pipeline(self, key: SourceKey) -> SourcePipeline:
+        return SourcePipeline(
+            key,
+            self._open_tables,
+            self._log,
+            self.letters,
+            self.budget,
+            self.metrics,
+            lambda: self.settings,
+            self._directory / "copies",
+        )
+
+    def pipeline(self, key: SourceKey) -> SourcePipeline:
+        """The pipeline of a source, begun when it is new. It may take seconds to open large tables.
+
+        Errors: those of opening the tables.
+        """
+        with self._lock:
+            found = self._pipelines.get(key)
+            if found is not None:
+                return found
+            opening = self._opening.setdefault(key, threading.Lock())
+        with opening:
+            with self._lock:
+                if (found := self._pipelines.get(key)) is not None:
+                    return found
+            pipeline = self._new_pipeline(key)
+            pipeline.start()
+            with self._lock:
+                self._pipelines[key] = pipeline
+            return pipeline
+
+    @property
+    def pipelines(self) -> list[SourcePipeline]:
+        """Those there are, by name."""
+        with self._lock:
+            return [pipeline for _, pipeline in sorted(self._pipelines.items())]
+
+    def flush(self, sources: str | None = None) -> dict[str, Future[int]]:
+        """Futures of the LSN committed, by source: of one source's branches, or of all."""
+        return {
+            str(pipeline.key): pipeline.request_flush()
+            for pipeline in self.pipelines
+            if sources is None or pipeline.key.source == sources
+        }
+
+    def configure(self, changes: dict[str, Any]) -> IngestSettings:
+        """Change settings of the flush policy, the limits, or tiers, from now on.
+
+        Shape:  {"flush": {"age_seconds_max": 1}, "limits": {...}, "tiers": {"shop": "P0"}}
+        Errors: LakeConfigurationError for a setting there is none of; nothing is changed then.
+        """
+        settings = self.settings
+        unknown = set(changes) - {"flush", "limits", "tiers"}
+        if unknown:
+            raise LakeConfigurationError(f"there is no setting {min(unknown)!r} to change here")
+        flush = _replaced(settings.flush, changes.get("flush", {}))
+        limits = _replaced(settings.limits, changes.get("limits", {}))
+        try:
+            tiers = {str(name): Tier(tier) for name, tier in changes.get("tiers", {}).items()}
+        except (ValueError, AttributeError) as error:
+            raise LakeConfigurationError(
+                f"the tiers: {error}", hint="a tier is P0, P1, P2 or P3"
+            ) from error
+        self.settings = replace(
+            settings, flush=flush, limits=limits, tiers={**settings.tiers, **tiers}
+        )
+        self.budget.bytes_max = flush.memory_bytes_max
+        for pipeline in self.pipelines:
+            pipeline.tier = self.settings.tier_of(pipeline.key.source)
+            pipeline.wake()
+        return self.settings
+
+    def status(self) -> dict[str, Any]:
+        """What goes on, for people and programs."""
+        return {
+            "uptime_seconds": round(time.time() - self.started_at, 1),
+            "memory_bytes": self.budget.held_bytes,
+            "memory_bytes_max": self.budget.bytes_max,
+            "log_bytes": self._log.size_bytes,
+            "log_bytes_max": self.settings.limits.log_bytes_max,
+            "sources": {str(each.key): each.status() for each in self.pipelines},
+            "dead_letters": len(self.letters.list()),
+        }
+
+    def close(self) -> None:
+        """Take nothing more in, flush what there is, and let go; the log keeps what is left."""
+        with self._lock:
+            if self._is_closing:
+                return
+            self._is_closing = True
+        deadline = time.monotonic() + _CLOSE_SECONDS
+        for pipeline in self.pipelines:
+            pipeline.stop_accepting()
+        for pipeline in self.pipelines:
+            pipeline.close(timeout_seconds=max(deadline - time.monotonic(), 0.1))
+        self._held.close()
+
+
+@contextlib.contextmanager
+def hold(path: Path) -> Iterator[None]:
+    """Be the only process that has this; others are told.
+
+    Errors: SourceBusyError.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SourceBusyError(
+                f"another process takes changes in at {path.parent}",
+                hint="end it first, or send the changes to it: `dolake push`",
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def source_lock(directory: Path, key: SourceKey) -> contextlib.AbstractContextManager[None]:
+    """Be the only one who writes the tables of a source. Errors: SourceBusyError."""
+    folder = directory / "sources"
+    folder.mkdir(parents=True, exist_ok=True)
+    return hold(folder / f"{quote(str(key), safe='@')}.lock")
+
+
+def _replaced(settings: Any, changes: Any) -> Any:
+    if not isinstance(changes, dict):
+        raise LakeConfigurationError(f"{changes!r} is not settings by name")
+    for name, value in changes.items():
+        present = getattr(settings, name, None)
+        if present is None:
+            raise LakeConfigurationError(
+                f"there is no setting {name!r}",
+                hint=f"there are {', '.join(sorted(settings.__slots__))}",
+            )
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise LakeConfigurationError(f"{name} is a number above 0, not {value!r}")
+    return replace(
+        settings, **{name: type(getattr(settings, name))(v) for name, v in changes.items()}
+    )
