@@ -158,17 +158,18 @@ class IngestService:
             "dead_letters": len(self.letters.list()),
         }
 
-    def close(self) -> None:
+    def close(self, *, flush: bool = True) -> None:
         """Take nothing more in, flush what there is, and let go; the log keeps what is left."""
         with self._lock:
             if self._is_closing:
                 return
             self._is_closing = True
         deadline = time.monotonic() + _CLOSE_SECONDS
+        if flush:
+            for pipeline in self.pipelines:
+                pipeline.stop_accepting()
         for pipeline in self.pipelines:
-            pipeline.stop_accepting()
-        for pipeline in self.pipelines:
-            pipeline.close(timeout_seconds=max(deadline - time.monotonic(), 0.1))
+            pipeline.close(timeout_seconds=max(deadline - time.monotonic(), 0.1), flush=flush)
         self._held.close()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
@@ -24,6 +24,15 @@ class SourceKey(NamedTuple):
         """The key that `str` gave."""
         source, _, branch = text.rpartition("@")
         return cls(source, branch)
+
+
+class Flushed(Protocol):
+    """What a flush did."""
+
+    @property
+    def tables(self) -> Sequence[Any]:
+        """Those that got a snapshot; none where no table was touched, and then the watermark is
+        not in any snapshot either."""
 
 
 class LakeTables(Protocol):
@@ -53,7 +62,7 @@ class LakeTables(Protocol):
     def stage(self, batch: Batch) -> None:
         """Take in a batch that follows the one before."""
 
-    def flush(self) -> Any:
+    def flush(self) -> Flushed:
         """Put what is staged into a snapshot."""
 
 

@@ -120,6 +120,7 @@ class SourcePipeline:
         self._copy: tuple[int, CopySpool] | None = None
         self._flush_requests: list[tuple[int, Future[int]]] = []
         self._is_closing = False
+        self._is_ended = False
         self._must_reopen = False
         self._staged_bytes = 0
         self._on_commit: list[Callable[[int], None]] = []
@@ -293,6 +294,10 @@ class SourcePipeline:
 
     def recover(self, position: LogPosition, record: LogRecord) -> None:
         """Take a record of the log in again, before `start`; what is committed is passed over."""
+        with self._cond:
+            self._recover(position, record)
+
+    def _recover(self, position: LogPosition, record: LogRecord) -> None:
         if record.kind & _COPY:
             path = self._spool_directory / record.payload.decode()
             if record.last_lsn > self.committed_lsn and path.exists():
@@ -330,7 +335,7 @@ class SourcePipeline:
         """A future of the LSN committed, once everything accepted so far is in a snapshot."""
         wanted: Future[int] = Future()
         with self._cond:
-            if self.committed_lsn >= self.accepted_lsn or self.halted is not None:
+            if not self._uncommitted() or self.halted is not None:
                 wanted.set_result(self.committed_lsn)
             else:
                 self._flush_requests.append((self.accepted_lsn, wanted))
@@ -370,8 +375,9 @@ class SourcePipeline:
             self._retry_at = 0.0
             self._cond.notify_all()
 
-    def close(self, *, timeout_seconds: float) -> None:
+    def close(self, *, timeout_seconds: float, flush: bool = True) -> None:
         """Flush what is staged if the store lets us, and end; the log keeps what is left."""
+        self._is_ended = not flush
         self.stop_accepting()
         if self._thread.is_alive():
             self._thread.join(timeout_seconds)
@@ -384,7 +390,10 @@ class SourcePipeline:
             with self._cond:
                 while not (step := self._next_step()):
                     if self._is_closing and (
-                        not self._uncommitted() or self.halted is not None or self.failures
+                        self._is_ended
+                        or not self._uncommitted()
+                        or self.halted is not None
+                        or self.failures
                     ):
                         return
                     self._cond.wait(self._pause())
@@ -392,6 +401,8 @@ class SourcePipeline:
 
     def _next_step(self) -> Callable[[], None] | None:
         """What to do now: open the tables anew, flush, stage the next batch, or nothing yet."""
+        if self._is_ended:
+            return None
         if self.failures and time.monotonic() < self._retry_at:
             # While flushes fail, memory holds what it may and the log the rest.
             may_stage = not self._must_reopen and self._staged and self._budget.has_room_for(0)
@@ -495,7 +506,7 @@ class SourcePipeline:
             self._waiting.popleft()
             self._staged.clear()
             self.staged_lsn = entry.last_lsn
-            self._note_committed(entry.last_lsn)
+            self._note_flushed(entry.last_lsn)
         entry.copy.unlink(missing_ok=True)
 
     def _flush(self, reason: FlushReason) -> None:
@@ -509,7 +520,7 @@ class SourcePipeline:
                     attributes={"dolake.source": str(self.key), "dolake.reason": reason.value},
                 ),
             ):
-                self.tables.flush()
+                flushed = self.tables.flush()
         except Exception as error:  # nothing is lost: it is tried again, and /status tells why
             self._metrics.flush_failures.inc()
             self._note_failure(error)
@@ -519,27 +530,29 @@ class SourcePipeline:
         with self._cond:
             for _ in range(staged):
                 self._staged.popleft()
-            self._note_committed(self.staged_lsn)
+            # Where no table was touched there is no snapshot to hold the watermark: the log does.
+            is_in_snapshot = bool(flushed.tables)
+            self._note_flushed(self.staged_lsn if is_in_snapshot else self.committed_lsn)
 
-    def _note_committed(self, lsn: int) -> None:
-        self.committed_lsn = lsn
+    def _note_flushed(self, committed_lsn: int) -> None:
+        self.committed_lsn = committed_lsn
         self._staged_bytes = self.tables.staged_bytes
         self.failures = 0
         self.last_error = None
         self._retry_at = 0.0
         self.last_flush_at = time.time()
-        self._log.release(str(self.key), lsn)
+        self._log.release(str(self.key), committed_lsn)
         self._note_lsns()
         self._note_memory()
-        reached = [wanted for upto, wanted in self._flush_requests if upto <= lsn]
+        reached = [wanted for upto, wanted in self._flush_requests if upto <= self.staged_lsn]
         self._flush_requests = [
-            (upto, wanted) for upto, wanted in self._flush_requests if upto > lsn
+            (upto, wanted) for upto, wanted in self._flush_requests if upto > self.staged_lsn
         ]
         for wanted in reached:
             if not wanted.cancelled():
-                wanted.set_result(lsn)
+                wanted.set_result(committed_lsn)
         for call in list(self._on_commit):
-            call(lsn)
+            call(committed_lsn)
 
     def _note_failure(self, error: Exception) -> None:
         with self._cond:
