@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -400,14 +401,15 @@ def test_settings_change_while_it_runs(lake: Lake) -> None:
     service.configure({"flush": {"age_seconds_max": 0.01}, "tiers": {"shop": "P2"}})
     eventually(lambda: pipeline.committed_lsn == 1)
     assert send(pipeline, batch(1, 2)).status == "buffered"
-    for wrong in (
+    mistakes: list[dict[str, Any]] = [
         {"flash": {}},
         {"flush": {"rows": 1}},
         {"flush": {"rows_max": 0}},
         {"flush": {"rows_max": "many"}},
         {"flush": 3},
         {"tiers": {"shop": "P9"}},
-    ):
+    ]
+    for wrong in mistakes:
         with pytest.raises(LakeConfigurationError):
             service.configure(wrong)
 

@@ -12,7 +12,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dolake.changes import Column, RowChange, SchemaChange, TableSchema
+from dolake.changes import Column, RowChange, SchemaChange, TableSchema, Values
 from dolake.errors import MalformedMessageError
 from dolake.ingest.messages import BatchMessage, CopyBegin, CopyRows, Form, Heartbeat
 from dolake.ingest.wire_format import (
@@ -162,7 +162,7 @@ def test_a_compact_row_that_is_not_one_is_refused(row: list[Any]) -> None:
 
 
 def test_the_compact_form_is_a_third_of_the_size() -> None:
-    image = {"id": 1, "owner": "ann", "balance": 2.5, "note": "hello"}
+    image: Values = {"id": 1, "owner": "ann", "balance": 2.5, "note": "hello"}
     changes = tuple(
         RowChange(7, n, 1, "update", "account", {"id": 1}, image, image) for n in range(99)
     )
