@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -32,12 +33,14 @@ from dosql_core.identifiers import (
     SqlValue,
 )
 from dosql_core.kernel.attached_views import AttachedViews
+from dosql_core.kernel.change_causes import Effects
 from dosql_core.kernel.connection import (
     OPEN_CREATE,
     OPEN_READ_ONLY,
     OPEN_READ_WRITE,
     OPEN_URI,
     KernelConnection,
+    callbacks_set_aside,
     copy_settings,
     run,
 )
@@ -50,8 +53,13 @@ from dosql_core.language.moments import MomentClause, MomentKind
 from dosql_core.options import Durability, SessionOptions
 from dosql_core.pragmas import answer_pragma
 from dosql_core.storage.segment_format import CommitFlag, CommitRecord
+from dosql_core.triggers.schema_effects import effects_of_schema
 
 _LONGEST_LOOK_SECONDS = 0.005
+# What a definition says that may change what SQLite changes by itself.
+_CHANGES_EFFECTS = re.compile(
+    r"\b(trigger|rename|on\s+(delete|update)|foreign_keys)\b", re.IGNORECASE
+)
 
 
 class Session:
@@ -108,6 +116,9 @@ class Session:
     def carry_description(self) -> None:
         """Put the waiting description into the open transaction, which has changed something."""
         raise NoHistoryError("this database keeps no history, so commits carry no message")
+
+    def note_definition(self, sql: str) -> None:
+        """A statement that defines or sets something has run on this connection."""
 
     def content_mark(self) -> tuple[int, ...]:
         """Differs from an earlier one of the same transaction when that has changed something."""
@@ -231,6 +242,17 @@ class HeadSession(_HistorySession):
         self.leave_write = self._connection.leave_write  # type: ignore[method-assign]
         self.begin_read = self._connection.begin_read  # type: ignore[method-assign]
         self.forget_commit = self._connection.forget_commit  # type: ignore[method-assign]
+        self._connection.find_effects = self._find_effects
+
+    def note_definition(self, sql: str) -> None:
+        if _CHANGES_EFFECTS.search(sql):
+            self._head.schema_mark[0] += 1
+
+    def _find_effects(self) -> Effects:
+        """What triggers and foreign keys do; the program's callbacks do not see it being read."""
+        kernel = self._connection.kernel
+        with callbacks_set_aside(kernel):
+            return effects_of_schema(kernel)
 
     @property
     def durability(self) -> Durability:

@@ -110,6 +110,7 @@ def execute_other(cursor: Cursor, connection: Connection, sql: str, parameters: 
             _run_to_first_row(cursor, text, parameters)
         finally:
             connection._after_statement()
+        connection._session.note_definition(text)
 
 
 def _check_free(cursor: Cursor) -> None:

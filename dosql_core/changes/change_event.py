@@ -32,9 +32,10 @@ class ChangeEvent(NamedTuple):
 
     Shape: `index` counts the events of a commit from 0, so that (branch, lsn, index) names an event
            for ever. Row events have `table`, `key` and the images `before` and `after`, which hold
-           every column but generated ones. A schema event has `object_kind` and `table` (the name
-           of the object), and its SQL in `before` and `after` under "sql". A gap event precedes the
-           net difference of commits of which nobody saw the single ones.
+           every column but generated ones; `cause` is "trigger NAME" or "foreign key" where it is
+           known that the statement itself did not name the row. A schema event has `object_kind`
+           and `table` (the name of the object), and its SQL in `before` and `after` under "sql". A
+           gap event precedes the net difference of commits of which nobody saw the single ones.
     Units:  `committed_at` is UTC.
     """
 
@@ -47,6 +48,7 @@ class ChangeEvent(NamedTuple):
     key: NamedValues | None = None
     before: NamedValues | None = None
     after: NamedValues | None = None
+    cause: str | None = None
     object_kind: str | None = None
     author: str | None = None
     message: str | None = None
@@ -65,7 +67,16 @@ class ChangeEvent(NamedTuple):
             "committed_at": self.committed_at.isoformat(),
             "operation": self.operation.value,
         }
-        for name in ("table", "object_kind", "key", "before", "after", "author", "message"):
+        for name in (
+            "table",
+            "object_kind",
+            "key",
+            "before",
+            "after",
+            "cause",
+            "author",
+            "message",
+        ):
             value = getattr(self, name)
             if value is not None:
                 values[name] = value

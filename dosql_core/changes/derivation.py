@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dosql_core.changes.change_cause import Causes
 from dosql_core.changes.change_event import ChangeEvent, EventKind
 from dosql_core.history.log import utc
 from dosql_core.identifiers import SQLITE_HEADER_BYTES, BranchName, Lsn
@@ -15,7 +16,7 @@ from dosql_core.rows.btree_page import LEAF_TABLE
 from dosql_core.rows.changed_leaves import KnownPages
 from dosql_core.rows.page_image import SCHEMA_ROOT, PageImage, ParsedPages
 from dosql_core.rows.row_change import Operation, named_row_change
-from dosql_core.rows.row_difference import RowDifference, RowDifferences, TablePairs
+from dosql_core.rows.row_difference import RowDifferences, TablePairs
 from dosql_core.rows.table_layout import Schema, SchemaChange, read_schema, schema_changes
 from dosql_core.storage.page_history import PageHistory
 from dosql_core.storage.page_walk import PageWalk, WalkedCommit
@@ -78,8 +79,11 @@ class Derivation:
             tables = TablePairs(self._schema.tables, schema.tables)
             for change in schema_changes(self._schema, schema):
                 told.add_schema_change(change)
+        causes = None if record.causes is None else Causes(record.causes)
         differences = RowDifferences(before, image, changed, tables, self._known)
-        told.add_rows(differences.of_tables(), tables)
+        if causes is not None:
+            differences.rowids = {}
+        told.add_rows(differences, causes)
         told.add_marker(EventKind.COMMIT)
         if schema is not self._schema:
             self._known.forget()
@@ -157,12 +161,16 @@ class _Telling:
             after=None if change.after is None else {"sql": change.after},
         )
 
-    def add_rows(self, differences: Iterator[RowDifference], tables: TablePairs) -> None:
+    def add_rows(self, differences: RowDifferences, causes: Causes | None) -> None:
         branch, lsn, committed_at = self._branch, self._record.lsn, self._committed_at
         append, index = self.events.append, self._index
-        by_name = tables.by_name
-        for difference in differences:
+        by_name = differences.tables.by_name
+        cause = None
+        for difference in differences.of_tables():
             operation, key, before, after = named_row_change(by_name[difference[0]], difference)
+            if causes is not None:
+                assert differences.rowids is not None
+                cause = causes.of(difference, differences.rowids)
             append(
                 ChangeEvent(
                     branch,
@@ -174,6 +182,7 @@ class _Telling:
                     key,
                     before,
                     after,
+                    cause,
                 )
             )
             index += 1

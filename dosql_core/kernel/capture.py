@@ -18,6 +18,7 @@ import apsw
 
 from dosql_core.errors import CorruptStoreError
 from dosql_core.identifiers import Lsn, Microseconds, PageNumber
+from dosql_core.kernel.change_causes import CauseLog
 from dosql_core.kernel.commit_times import CommitTimes, begins_a_generation, time_key
 from dosql_core.kernel.connection import run
 from dosql_core.kernel.group_commit import GroupCommit
@@ -49,12 +50,14 @@ class Capture:
         index: WalIndex,
         clock: LsnClock,
         times: CommitTimes,
+        causes: CauseLog,
         sync_wal: GroupCommit,
     ) -> None:
         self._history = history
         self._index = index
         self._clock = clock
         self._times = times
+        self.causes = causes
         self._sync_wal = sync_wal
         self._pages = pages
         self._lock = threading.RLock()
@@ -110,6 +113,7 @@ class Capture:
             starts = [begins for begins, _size, _frames in commits]
             known, ring = self._known_times(captured, state, starts)
             metadata = _commit_metadata(connection, self._last_time(newest))
+            causes = self.causes.noted_after(self._last_time(newest))
             done = 0
             while done < len(commits):
                 batch = _some_commits(commits, done, SEAL_BYTES_MAX // page_size)
@@ -128,6 +132,7 @@ class Capture:
                             flags=flags,
                             author=author,
                             message=message,
+                            causes=causes.get(at),
                         )
                     )
                 done += batch

@@ -68,6 +68,11 @@ class CommitTimes:
         """How many entries were ever written."""
         return self.words[_WORD_NEXT]
 
+    @property
+    def last_time(self) -> Microseconds:
+        """The time noted last."""
+        return Microseconds(self.words[_WORD_LAST_TIME])
+
     def next_time(self) -> Microseconds:
         """The time the next commit would get; call under the write lock."""
         return Microseconds(max(time.time_ns() // 1000, self.words[_WORD_LAST_TIME] + 1))

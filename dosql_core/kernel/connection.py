@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apsw
@@ -58,6 +59,20 @@ def run(
         return cursor.execute(sql, tuple(parameters)).fetchall()
     finally:
         cursor.close(True)
+
+
+@contextlib.contextmanager
+def callbacks_set_aside(connection: apsw.Connection) -> Iterator[None]:
+    """The block runs statements of ours, of which a program's authorizer and trace hear nothing."""
+    authorizer, trace = connection.authorizer, connection.exec_trace
+    if authorizer is None and trace is None:
+        yield
+        return
+    connection.authorizer = connection.exec_trace = None
+    try:
+        yield
+    finally:
+        connection.authorizer, connection.exec_trace = authorizer, trace
 
 
 def pragma_value(connection: apsw.Connection, name: str) -> Any:

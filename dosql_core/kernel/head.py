@@ -31,6 +31,7 @@ from dosql_core.identifiers import EMPTY_LSN, BranchId, Lsn, Microseconds
 from dosql_core.kernel import overlay_vfs
 from dosql_core.kernel.adoption import HeadPages, Progress, adopt, close_gap, equals_moment
 from dosql_core.kernel.capture import Capture
+from dosql_core.kernel.change_causes import CauseLog
 from dosql_core.kernel.commit_times import CommitTimes
 from dosql_core.kernel.connection import OPEN_CREATE, OPEN_READ_WRITE, keep_off_the_wal, run
 from dosql_core.kernel.group_commit import GroupCommit
@@ -99,6 +100,8 @@ class Head:
         self._is_let_go = False  # the file was deleted; another may have its path by now
         self._cycled = ((0, 0), 0)  # salts and length of the WAL at the end of our last cycle
         self.pin_lock = threading.RLock()
+        # Counts what may have changed the schema; a list, for connections look at it all the time.
+        self.schema_mark = [0]
         self._keeper: Keeper | None = None
         self._keeper_lock = threading.RLock()
         with self._undo:
@@ -219,6 +222,8 @@ class Head:
         self.gate = WriteGate(self.turnstile)
         self.group_commit = GroupCommit(path + "-wal")
         self._undo.callback(self.group_commit.forget_file)
+        self.causes = CauseLog(os.path.join(directory, "commit_causes.log"))
+        self._undo.callback(self.causes.close)
         self.clock = LsnClock(path + "-wal", self.page_size, self._position)
         self._undo.callback(self.clock.close)
         self.capture = Capture(
@@ -228,6 +233,7 @@ class Head:
             index=self.index,
             clock=self.clock,
             times=self.times,
+            causes=self.causes,
             sync_wal=self.group_commit,
         )
         self._undo.callback(self.capture.close)
@@ -512,6 +518,7 @@ class Head:
             copied_all = self._keeper.cycle(self.gate)
             state = self.index.state()
             self._cycled = state.salts, state.frames
+            self.schema_mark[0] += 1  # another process may have changed it
             frames = state.frames
         self.next_cycle_frames = self.capture_frames + (0 if copied_all else frames)
         if self._on_cycle is not None and then_tidies:

@@ -11,6 +11,7 @@ import apsw
 from dosql_core.errors import CorruptStoreError, DatabaseLockedError, DatabaseNotFoundError
 from dosql_core.identifiers import Lsn, Microseconds
 from dosql_core.kernel.capture import COMMIT_METADATA_TABLE
+from dosql_core.kernel.change_causes import CauseRecorder, Effects
 from dosql_core.kernel.connection import (
     OPEN_CREATE,
     OPEN_READ_WRITE,
@@ -50,6 +51,10 @@ class HeadConnection:
         self._snapshot: WalState | Lsn | None = None
         self._planned_time: Microseconds | None = None
         self._busy_since = 0.0
+        self._schema_seen = -1
+        self._causes: CauseRecorder | None = None
+        # Tells what triggers and foreign keys do in the present schema.
+        self.find_effects: Callable[[], Effects] = lambda: Effects()
         if not os.path.exists(head.place.database_path):
             raise DatabaseNotFoundError(f"{head.place.database_path} has been removed")
         self.kernel = KernelConnection(
@@ -84,6 +89,8 @@ class HeadConnection:
                 group_commit.refuse_commit()
             note(self._planned_time)
             self._planned_time = None
+            if self._causes is not None and (causes := self._causes.take()) is not None:
+                self.head.causes.note(self.head.times.last_time, causes)
             return False
 
         return note_time
@@ -114,13 +121,18 @@ class HeadConnection:
         gate, turnstile = self.head.gate, self.head.gate.turnstile
         take, give_back, waiters = gate.take, gate.give_back, gate.waiters
         contended_until = turnstile.contended_until
+        schema_mark = self.head.schema_mark
 
         def enter_write() -> None:
             if self._is_in_gate:
+                if schema_mark[0] != self._schema_seen:
+                    self._look_at_schema()
                 return
             if waiters or contended_until[0] or not take(False):
                 gate.enter(self.timeout_seconds)
             self._is_in_gate = True
+            if schema_mark[0] != self._schema_seen:
+                self._look_at_schema()
 
         def leave_gate() -> None:
             self._is_in_gate = False
@@ -132,6 +144,16 @@ class HeadConnection:
                     gate.look_again()
 
         return enter_write, leave_gate
+
+    def _look_at_schema(self) -> None:
+        """Record causes from now on where the schema has any; else not."""
+        self._schema_seen = self.head.schema_mark[0]
+        known = self.find_effects()
+        if self._causes is not None and self._causes.known != known:
+            self._causes.stop()
+            self._causes = None
+        if self._causes is None and known.effects:
+            self._causes = CauseRecorder(self.kernel, known)
 
     def leave_write(self) -> None:
         """Give the turn up, once no transaction is open any more."""
@@ -241,6 +263,8 @@ class HeadConnection:
     def _forget_metadata(self) -> None:
         """After a rollback, which took the row away: the next commit tells its own time."""
         self._planned_time = None
+        if self._causes is not None:
+            self._causes.forget()
 
     def write_metadata(self, author: str | None, message: str | None) -> None:
         """Put author and message into the open write transaction; its commit will carry them."""

@@ -82,6 +82,7 @@ class Keeper:
     def recycle(self, state: WalState) -> tuple[CapturedPosition, bool]:
         """The middle of the cycle, for a caller who holds the write lock at `state`."""
         position = self._capture.capture(self.writer, state)
+        self._capture.causes.clear()  # all of them are in history, and nobody commits
         self.release()
         copied_all = self.checkpoint(state)
         self.keep()

@@ -81,6 +81,8 @@ class RowDifferences:
         self._known = known or KnownPages()
         self._explained: set[int] = set()
         self.tables = tables
+        # Whoever wants to know the rowids of rows with another key puts a dictionary here.
+        self.rowids: dict[tuple[str, Row], int] | None = None
 
     @property
     def pairs(self) -> list[TablePair]:
@@ -181,13 +183,17 @@ class RowDifferences:
             return rows
         record, may_overflow = image.record, image.may_overflow
         make_row, identity = layout.row, layout.identity
+        rowids_of = self.rowids
         for rowid in rowids:
             cell = cells.get(rowid)
             if cell is not None:
                 if may_overflow(cell, is_table=True):
                     self._explained.update(image.overflow_pages(cell, is_table=True))
                 row = make_row(record(cell, is_table=True), rowid)
-                rows[identity(row, rowid)] = row
+                key = identity(row, rowid)
+                rows[key] = row
+                if rowids_of is not None:
+                    rowids_of[layout.name, key[1]] = rowid
         return rows
 
     def _of_index_tree(self, pair: TablePair) -> Iterator[RowDifference]:

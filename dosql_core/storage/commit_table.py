@@ -59,7 +59,8 @@ class CommitChunk:
 
     def record(self, index: int) -> CommitRecord:
         """The record at `index`, counted from 0."""
-        author, message = self._texts.get(str(index), (None, None)) if self._texts else (None, None)
+        texts = self._texts.get(str(index), ()) if self._texts else ()
+        author, message, causes = (*texts, None, None, None)[:3]
         return CommitRecord(
             Lsn(self.lsns[index]),
             Microseconds(self.times[index]),
@@ -69,6 +70,7 @@ class CommitChunk:
             CommitFlag(self._flags[index]),
             author,
             message,
+            causes,
         )
 
 
@@ -88,9 +90,9 @@ def pack_chunk(records: Sequence[CommitRecord]) -> bytes:
         _column([int(r.flags) for r in records], _UNSIGNED),
     ]
     texts = {
-        str(index): [r.author, r.message]
+        str(index): [r.author, r.message] if r.causes is None else [r.author, r.message, r.causes]
         for index, r in enumerate(records)
-        if r.author is not None or r.message is not None
+        if r.author is not None or r.message is not None or r.causes is not None
     }
     text = json.dumps(texts, ensure_ascii=False).encode() if texts else b""
     head = _HEAD.pack(

@@ -122,6 +122,7 @@ class SegmentSealing:
                 commit.flags,
                 commit.author,
                 commit.message,
+                commit.causes,
             )
             for commit, version_count, stored_bytes in counted
         )

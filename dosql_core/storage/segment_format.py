@@ -67,6 +67,7 @@ class CommitFlag(enum.IntFlag):
 class NewCommit:
     """A commit to be sealed.
 
+    Shape: `causes` says in JSON which rows triggers and foreign keys changed, where it is known.
     Units: `page_count` is the size of the database in pages after it.
     """
 
@@ -76,12 +77,14 @@ class NewCommit:
     flags: CommitFlag = CommitFlag.NONE
     author: str | None = None
     message: str | None = None
+    causes: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CommitRecord:
     """A commit that history knows.
 
+    Shape: `causes` as `NewCommit` has it.
     Units: `page_count` is the size of the database in pages after it; `version_count` the page
            versions recorded with it; `stored_bytes` what those took when sealed, about.
     """
@@ -94,6 +97,7 @@ class CommitRecord:
     flags: CommitFlag = CommitFlag.NONE
     author: str | None = None
     message: str | None = None
+    causes: str | None = None
 
 
 class SegmentHeader(NamedTuple):

@@ -20,6 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("dosql_core.language",),
     ("dosql_core.history",),
     ("dosql_core.changes", "dosql_core.merging"),
+    ("dosql_core.triggers",),
     ("dosql_core.open_branches",),
     ("dosql_core.database",),
     ("dosql_core.command_execution",),

@@ -1,0 +1,208 @@
+"""Why rows changed: noted while a transaction runs, kept beside the WAL until it is captured.
+
+Pages tell what changed, not why. A connection to a schema in which triggers or foreign keys can
+change rows looks at each row it changes (SQLite's preupdate hook); other connections do not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import apsw
+
+from dosql_core.identifiers import Microseconds
+
+FOREIGN_KEY = "foreign key"
+_SOME_TRIGGER = "trigger"
+_ROWS_OF_A_TABLE_MAX = 1000
+_HOOK = "dosql causes"
+_CODES = {
+    "INSERT": apsw.SQLITE_INSERT,
+    "UPDATE": apsw.SQLITE_UPDATE,
+    "DELETE": apsw.SQLITE_DELETE,
+}
+_TAIL_BYTES = 1 << 16
+
+Target = tuple[str, str]
+"""An operation (INSERT, UPDATE or DELETE) and the table on which it is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """One reason for which SQLite changes rows that no statement names.
+
+    Shape: `cause` is how it is told; `fires_on` what sets it off; `is_after`: only once that has
+           happened.
+    """
+
+    cause: str
+    fires_on: Target
+    is_after: bool
+    writes: frozenset[Target]
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """All of them in one schema, and which tables have no rowids."""
+
+    effects: tuple[Effect, ...] = ()
+    without_rowids: frozenset[str] = frozenset()
+
+
+class CauseRecorder:
+    """Notes why rows change in the transactions of one connection.
+
+    Threads: those of the connection.
+    """
+
+    def __init__(self, kernel: apsw.Connection, known: Effects) -> None:
+        self._kernel = kernel
+        self.known = known
+        self._without_rowids = known.without_rowids
+        self._by_target: dict[Target, list[Effect]] = {}
+        for effect in known.effects:
+            for target in effect.writes:
+                self._by_target.setdefault(target, []).append(effect)
+        self._tables: dict[str, dict[int | None, str | None]] = {}
+        self._spilled: dict[str, set[str | None]] = {}
+        self._is_worth_telling = False
+        kernel.preupdate_hook(self._noting(), id=_HOOK)
+
+    def stop(self) -> None:
+        """Look at rows no longer."""
+        self._kernel.preupdate_hook(None, id=_HOOK)
+
+    def forget(self) -> None:
+        """The transaction is over."""
+        if self._tables:
+            self._tables.clear()
+            self._spilled.clear()
+            self._is_worth_telling = False
+
+    def take(self) -> str | None:
+        """What is to be told of the transaction, which is about to be committed; it is over then.
+
+        Shape: docs/formats/segment.md, "Commit chunks".
+        """
+        if not self._is_worth_telling:
+            self.forget()
+            return None
+        told: dict[str, str | dict[str, list[int]]] = {}
+        for table, rows in self._tables.items():
+            causes = self._spilled.get(table, set()).union(rows.values())
+            if len(causes) == 1:
+                (cause,) = causes
+                if cause is not None:
+                    told[table] = cause
+            elif table not in self._spilled and table not in self._without_rowids:
+                by_cause: dict[str, list[int]] = {}
+                for rowid, row_cause in rows.items():
+                    if row_cause is not None and rowid is not None:
+                        by_cause.setdefault(row_cause, []).append(rowid)
+                told[table] = by_cause
+        self.forget()
+        return json.dumps(told, ensure_ascii=False) if told else None
+
+    def _noting(self) -> Callable[[apsw.PreUpdate], None]:
+        by_target, tables, spilled = self._by_target, self._tables, self._spilled
+        written = {table for _, table in by_target}
+        set_off = {effect.fires_on for effect in self.known.effects}
+        telling = {
+            table: frozenset(
+                code for operation, code in _CODES.items()
+                if table in written or (operation, table) in set_off
+            )
+            for table in written | {table for _, table in set_off}
+        }  # fmt: skip
+        nothing: frozenset[int] = frozenset()
+        without_rowids = self._without_rowids
+        happened: dict[int, Target] = {}
+
+        def note(change: apsw.PreUpdate) -> None:
+            # Most changes set nothing off and nothing sets them off: these lines are their cost.
+            depth, table = change.depth, change.table_name
+            if depth == 0 and change.opcode not in telling.get(table, nothing):
+                return
+            operation = change.op
+            happened[depth] = target = (operation, table)
+            if (depth == 0 and table not in written) or change.database_name != "main":
+                return
+            cause = None
+            if depth:
+                self._is_worth_telling = True
+                cause = _cause(by_target.get(target, ()), happened.get(depth - 1))
+            rows = tables.get(table)
+            if rows is None:
+                rows = tables[table] = {}
+            if table in without_rowids:
+                spilled.setdefault(table, set()).add(cause)
+                return
+            rows.setdefault(change.rowid, cause)
+            if operation == "UPDATE":
+                rows.setdefault(change.rowid_new, cause)
+            if len(rows) > _ROWS_OF_A_TABLE_MAX:
+                spilled.setdefault(table, set()).update(rows.values())
+                rows.clear()
+
+        return note
+
+
+def _cause(candidates: Iterable[Effect], set_off_by: Target | None) -> str:
+    """The effect at work; where several could be, all of them."""
+    after = [e.cause for e in candidates if e.is_after and e.fires_on == set_off_by]
+    before = [e.cause for e in candidates if not e.is_after]
+    causes = dict.fromkeys(after + before) or dict.fromkeys(e.cause for e in candidates)
+    return " or ".join(causes) or _SOME_TRIGGER
+
+
+class CauseLog:
+    """Causes of commits that are in the WAL only, by the time of the commit; shared by processes.
+
+    It is written in the commit hook, under SQLite's write lock. A commit that then fails leaves an
+    entry with a time that no commit has. A power cut may take entries: then causes are not known.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def note(self, at: Microseconds, causes: str) -> None:
+        """Say why rows changed in the commit of that time."""
+        try:
+            os.write(self._descriptor, f"{at}\t{causes}\n".encode("utf-8", "surrogateescape"))
+        except OSError:
+            return  # a full disk stops no commit for this
+
+    def noted_after(self, time: Microseconds) -> dict[Microseconds, str]:
+        """The causes of commits after that time."""
+        size = os.fstat(self._descriptor).st_size
+        begin = max(size - _TAIL_BYTES, 0)
+        while True:
+            lines = os.pread(self._descriptor, size - begin, begin).split(b"\n")
+            entries = [_entry(line) for line in (lines[1:] if begin else lines)]
+            found = {entry[0]: entry[1] for entry in entries if entry is not None}
+            if begin == 0 or min(found, default=time) < time:
+                return {at: causes for at, causes in found.items() if at > time}
+            begin = 0
+
+    def clear(self) -> None:
+        """Forget all entries; call under the write lock, when all commits are captured."""
+        if os.fstat(self._descriptor).st_size:
+            os.ftruncate(self._descriptor, 0)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+
+def _entry(line: bytes) -> tuple[Microseconds, str] | None:
+    at, tab, causes = line.partition(b"\t")
+    if not tab or not at.isdigit():
+        return None  # cut short by a crash
+    try:
+        json.loads(causes)
+    except ValueError:
+        return None
+    return Microseconds(int(at)), causes.decode("utf-8", "surrogateescape")
