@@ -282,3 +282,52 @@ class LakeUnreachableError(OperationalError):
     category = Category.CONNECTION
     is_retryable = True
     hint = "see that `dolake serve` runs there and that the address is right"
+
+
+# -- the lake: tables ------------------------------------------------------------------------------
+
+
+class LakeCorruptError(InternalError):
+    """A file of a table is not what its table says it is."""
+
+    code = "LAKEHOUSE_CHUNK_CORRUPTED"
+    category = Category.INTERNAL
+    hint = "`dolake verify` tells which files are damaged; make the table's initial copy anew"
+
+
+class SnapshotNotFoundError(OperationalError):
+    """A snapshot that is named is not, or no longer, part of the table."""
+
+    code = "LAKEHOUSE_SNAPSHOT_NOT_FOUND"
+    category = Category.VALIDATION
+    hint = "`dolake snapshots` lists those there are"
+
+
+class ForeignDeletesError(OperationalError):
+    """Another engine deleted from a mirror by values, which a mirror cannot go on from."""
+
+    code = "LAKEHOUSE_ICEBERG_ERROR"
+    category = Category.CONFLICT
+    hint = "compact the table with that engine, or roll it back to the snapshot before"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"{self.path} deletes rows by their values; a mirror has deletes by position only"
+
+
+class LakeSchemaMismatchError(DataError):
+    """A change is not of the table as its schema was told."""
+
+    code = "LAKEHOUSE_SCHEMA_MISMATCH"
+    hint = "send the table's schema change first; a new initial copy sets right what went wrong"
+
+
+class FlushError(OperationalError):
+    """What was staged could not be committed; it is still staged."""
+
+    code = "LAKEHOUSE_FLUSH_ERROR"
+    is_retryable = True
+    hint = "flush again; the cause says what happened"

@@ -1,0 +1,1 @@
+"""Tables are kept tidy: compaction, manifest rewriting, snapshot expiry, orphaned files."""

@@ -1,0 +1,1 @@
+"""Row changes become Iceberg snapshots: mirrors of tables, and logs of their changes."""

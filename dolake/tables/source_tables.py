@@ -1,0 +1,457 @@
+"""All tables of one branch of a source: batches of changes go in, snapshots of all come out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from dolake.catalog.pointers import TableIdentifier
+from dolake.catalog.table_registry import LoadedTable, TableChange, TableRegistry
+from dolake.changes import Batch, RowChange, SchemaChange, SqlValue, TableSchema
+from dolake.errors import (
+    AlreadyExistsError,
+    CommitConflictError,
+    FlushError,
+    LakeSchemaMismatchError,
+    SnapshotNotFoundError,
+)
+from dolake.tables.change_log import ChangeLog, cdc_schema_fields, change_log_layout
+from dolake.tables.lake_table import (
+    BRANCH,
+    LAYOUT,
+    LSN,
+    ROLE,
+    SOURCE,
+    TABLE,
+    schema_of_snapshot,
+    snapshot_at,
+    sort_order,
+)
+from dolake.tables.mirror import Mirror
+from dolake.tables.partitioning import partition_spec
+from dolake.tables.schema_mapping import (
+    Layout,
+    assign_ids,
+    layout_as_of,
+    layout_of_property,
+    new_layout,
+    settled,
+)
+from dolake.tables.table_options import TableOptions
+from dolake.warehouse import Warehouse
+
+MIRROR = "mirror"
+CHANGE_LOG = "change-log"
+CHANGE_LOG_SUFFIX = "__changes"
+
+_ATTEMPTS_MAX = 10
+_EMPTY_SCHEMA: dict[str, Any] = {"type": "struct", "schema-id": 0, "fields": []}
+
+
+@dataclass(frozen=True, slots=True)
+class FlushResult:
+    """What a flush committed.
+
+    Shape: `lsn` is the watermark from now on; `tables` got a snapshot each; `conflicts` counts the
+           times that other writers' commits came first.
+    """
+
+    lsn: int
+    rows: int
+    tables: tuple[TableIdentifier, ...]
+    conflicts: int = 0
+
+
+class SourceTables:
+    """The tables of one branch of one source, in one namespace. Not safe for several threads."""
+
+    def __init__(
+        self,
+        registry: TableRegistry,
+        warehouse: Warehouse,
+        source: str,
+        options: TableOptions | None = None,
+    ) -> None:
+        self.registry = registry
+        self.warehouse = warehouse
+        self.source = source
+        self.options = options or TableOptions()
+        self.namespace = self.options.namespace or (source,)
+        self._mirrors: dict[str, Mirror] = {}
+        self._logs: dict[str, ChangeLog] = {}
+        self._staged_lsn: int | None = None
+        self._row_count = 0
+        self._in_doubt: list[Mirror | ChangeLog] = []
+        for levels in range(1, len(self.namespace) + 1):
+            registry.create_namespace(self.namespace[:levels], if_not_exists=True)
+        for identifier in registry.list_tables(self.namespace):
+            self._open(registry.load_table(identifier))
+        self._watermark = max((t.table.watermark() for t in self._all()), default=0)
+
+    # -- what is there -----------------------------------------------------------------------------
+
+    @property
+    def watermark(self) -> int:
+        """The last LSN committed in Iceberg; 0 when none is."""
+        return self._watermark
+
+    @property
+    def staged_lsn(self) -> int:
+        """The LSN up to which changes have been taken in, committed or not."""
+        return self._watermark if self._staged_lsn is None else self._staged_lsn
+
+    @property
+    def staged_rows(self) -> int:
+        """How many changes are staged."""
+        return self._row_count
+
+    @property
+    def staged_bytes(self) -> int:
+        """About how much memory what is staged takes. Units: bytes."""
+        return sum(m.staged.nbytes for m in self._mirrors.values()) + sum(
+            log.staged_bytes for log in self._logs.values()
+        )
+
+    @property
+    def index_bytes(self) -> int:
+        """Memory of the indexes of keys. Units: bytes."""
+        return sum(m.files.index_bytes for m in self._mirrors.values())
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names, in the source, of the tables that are mirrored."""
+        return tuple(self._mirrors)
+
+    def mirror(self, table: str) -> Mirror:
+        """The mirror of a table. Errors: LakeSchemaMismatchError when there is none."""
+        try:
+            return self._mirrors[table]
+        except KeyError:
+            raise LakeSchemaMismatchError(
+                f"there is no mirror of {table!r}: its schema was never sent"
+            ) from None
+
+    def pending(self, table: str) -> tuple[pa.Table, list[dict[str, SqlValue]]]:
+        """Rows of a table not yet committed, and the keys of the committed rows they replace.
+
+        Shape: the rows have the mirror's columns; keys of deleted rows are among the keys.
+        """
+        return self.mirror(table).pending()
+
+    def _all(self) -> list[Mirror | ChangeLog]:
+        return [*self._mirrors.values(), *self._logs.values()]
+
+    def _open(self, loaded: LoadedTable) -> None:
+        properties = loaded.metadata.get("properties") or {}
+        branch = self.options.branch
+        name = properties.get(TABLE)
+        layout = LAYOUT if branch == "main" else f"{LAYOUT}.{branch}"
+        if properties.get(SOURCE) != self.source or name is None or layout not in properties:
+            return
+        types = self.options.column_types.get(name, {})
+        if properties.get(ROLE) == MIRROR:
+            self._mirrors[name] = Mirror(self.warehouse, loaded, branch, types)
+        elif properties.get(ROLE) == CHANGE_LOG:
+            self._logs[name] = ChangeLog(self.warehouse, loaded, branch, types)
+
+    def build_indexes(self) -> None:
+        """Read the keys of all tables now; else each is read when its first change comes."""
+        for mirror in self._mirrors.values():
+            mirror.files.build_index()
+
+    # -- taking in ---------------------------------------------------------------------------------
+
+    def initial_copy(
+        self, lsn: int, tables: Iterable[tuple[TableSchema, Iterable[pa.RecordBatch]]]
+    ) -> None:
+        """Commit whole tables as they are in the source as of an LSN, in place of what is there.
+
+        Shape: a batch's columns have the names and SQLite's values of the table's, in any Arrow
+               type; `_rowid_` holds the rowids of a table without a primary key. Change logs
+               begin after the copy.
+        Errors: FlushError when it could not be committed.
+        """
+        self._settle_doubts()
+        summary = self._summary(lsn)
+        changes: list[TableChange] = []
+        copied: list[Mirror | ChangeLog] = []
+        try:
+            for schema, batches in tables:
+                mirror = self._mirror_for(schema)
+                change = mirror.prepare_copy(
+                    schema, batches, summary, self.options.rows_per_file_max
+                )
+                copied.append(mirror)
+                changes.append(change)
+        except BaseException:
+            for table in copied:
+                table.failed(is_certain=True)
+            raise
+        self._commit(copied, changes)
+        self._watermark = lsn
+        self._staged_lsn = None
+
+    def stage(self, batch: Batch) -> None:
+        """Take in whole commits, in memory. Those already taken in are passed over.
+
+        Errors: LakeSchemaMismatchError when commits between are missing, or a change does not fit
+                its table. After a flush that failed, whatever finding out about it raises.
+        """
+        self._settle_doubts()
+        known = self.staged_lsn
+        if batch.last_lsn <= known:
+            return
+        if batch.after_lsn > known and known:
+            raise LakeSchemaMismatchError(
+                f"a batch begins after LSN {batch.after_lsn}; the one after {known} was expected",
+                code="CDC_LSN_NOT_FOUND",
+            )
+        logs = self._logs
+        mirrors = self._mirrors
+        for change in batch.changes:
+            if change.lsn <= known:
+                continue
+            if isinstance(change, SchemaChange):
+                self._stage_schema(change)
+                continue
+            mirror = mirrors.get(change.table) or self.mirror(change.table)
+            mirror.stage_row(change)
+            if logs:
+                self._log_row(change)
+            self._row_count += 1
+        self._staged_lsn = batch.last_lsn
+
+    def _log_row(self, change: RowChange) -> None:
+        log = self._logs.get(change.table)
+        if log is not None:
+            log.stage_row(change)
+
+    def _stage_schema(self, change: SchemaChange) -> None:
+        name = change.table
+        if change.after is not None and change.after.table != name and name in self._mirrors:
+            raise LakeSchemaMismatchError(
+                f"{name} became {change.after.table}: a renamed table is dropped and made anew"
+            )
+        if change.after is not None:
+            self._mirror_for(change.after)
+        if name not in self._mirrors:
+            return  # dropped before we ever saw it
+        self._mirrors[name].stage_schema(change)
+        if name in self._logs:
+            self._logs[name].stage_schema(change)
+
+    def _mirror_for(self, schema: TableSchema) -> Mirror:
+        """The mirror of a table, and its change log where wanted; made when there is none."""
+        name = schema.table
+        if name not in self._mirrors:
+            types = self.options.column_types.get(name, {})
+            loaded, layout = self._made(
+                schema,
+                (*self.namespace, name),
+                MIRROR,
+                new_layout(schema, types),
+                self.options.partition_by.get(name, ()),
+            )
+            self._mirrors[name] = Mirror(self.warehouse, loaded, self.options.branch, types, layout)
+        if self.options.has_change_log and name not in self._logs:
+            types = self.options.column_types.get(name, {})
+            loaded, layout = self._made(
+                schema,
+                (*self.namespace, f"{name}{CHANGE_LOG_SUFFIX}"),
+                CHANGE_LOG,
+                change_log_layout(schema, types),
+                self.options.change_log_partition_by.get(name, ()),
+            )
+            self._logs[name] = ChangeLog(self.warehouse, loaded, self.options.branch, types, layout)
+        return self._mirrors[name]
+
+    def _made(
+        self,
+        table: TableSchema,
+        identifier: TableIdentifier,
+        role: str,
+        wanted: Layout,
+        partition_fields: Sequence[str],
+    ) -> tuple[LoadedTable, Layout | None]:
+        """A new Iceberg table, or that of other branches, where ours has no columns yet."""
+        layout, schema, last_id = assign_ids(wanted, _EMPTY_SCHEMA, 0, ())
+        schema["schema-id"] = 0
+        if role == CHANGE_LOG:
+            schema["fields"] += cdc_schema_fields(last_id + 1)
+        branch = self.options.branch
+        sorting = self.options.sort_by.get(table.table, ()) if role == MIRROR else ()
+        properties = {
+            "format-version": str(self.options.format_version),
+            "write.parquet.compression-codec": "zstd",
+            SOURCE: self.source,
+            TABLE: table.table,
+            ROLE: role,
+        }
+        if branch == "main":
+            properties[LAYOUT] = settled(layout).to_property()
+        try:
+            loaded = self.registry.create_table(
+                identifier,
+                schema,
+                partition_spec=partition_spec(partition_fields, schema),
+                sort_order=sort_order(sorting, schema),
+                properties=properties,
+            )
+        except AlreadyExistsError:
+            loaded = self.registry.load_table(identifier)
+            told = loaded.metadata.get("properties") or {}
+            if (told.get(SOURCE), told.get(TABLE), told.get(ROLE)) != (
+                self.source,
+                table.table,
+                role,
+            ):
+                raise
+        return loaded, None if branch == "main" and LAYOUT in loaded.metadata.get(
+            "properties", {}
+        ) else Layout(table.table, ())
+
+    def fork_from(self, parent_branch: str, lsn: int) -> int:
+        """Begin our branch where another was at an LSN; the LSN after which changes are wanted.
+
+        Shape: that LSN is the newest flush of the parent not after `lsn`. A fork's stream of
+               changes begins with its parent's commits, so it can be read from there on.
+        Errors: SnapshotNotFoundError when the snapshots of that time have expired.
+        """
+        branch = self.options.branch
+        forked: list[TableChange] = []
+        begin = 0
+        for identifier in self.registry.list_tables(self.namespace):
+            metadata = self.registry.load_table(identifier).metadata
+            properties = metadata.get("properties") or {}
+            parent_layout = LAYOUT if parent_branch == "main" else f"{LAYOUT}.{parent_branch}"
+            if properties.get(SOURCE) != self.source or parent_layout not in properties:
+                continue
+            snapshot = snapshot_at(metadata, parent_branch, lsn)
+            if snapshot is None:
+                continue  # made later
+            begin = max(begin, int(snapshot["summary"][LSN]))
+            layout = layout_as_of(
+                layout_of_property(properties[parent_layout]),
+                schema_of_snapshot(metadata, snapshot),
+            )
+            forked.append(
+                TableChange(
+                    identifier,
+                    [
+                        {"type": "assert-table-uuid", "uuid": metadata["table-uuid"]},
+                        {"type": "assert-ref-snapshot-id", "ref": branch, "snapshot-id": None},
+                    ],
+                    [
+                        {
+                            "action": "set-snapshot-ref",
+                            "ref-name": branch,
+                            "type": "branch",
+                            "snapshot-id": snapshot["snapshot-id"],
+                        },
+                        {
+                            "action": "set-properties",
+                            "updates": {f"{LAYOUT}.{branch}": layout.to_property()},
+                        },
+                    ],
+                )
+            )
+        if not forked:
+            raise SnapshotNotFoundError(
+                f"no snapshot of branch {parent_branch} is as old as LSN {lsn}",
+                hint="make an initial copy of the branch",
+            )
+        for loaded in self.registry.commit(forked):
+            self._open(loaded)
+        self._watermark = begin
+        return begin
+
+    # -- committing --------------------------------------------------------------------------------
+
+    def flush(self) -> FlushResult:
+        """Commit all that is staged, in every table or in none, with the watermark.
+
+        Errors: FlushError when it could not be committed: everything is staged as before. What the
+                object store raises while files are written comes as it is, and nothing is lost
+                either.
+        """
+        self._settle_doubts()
+        if self._staged_lsn is None:
+            return FlushResult(self._watermark, 0, ())
+        lsn, summary = self._staged_lsn, self._summary(self._staged_lsn)
+        conflicts = 0
+        while True:
+            prepared: list[Mirror | ChangeLog] = []
+            changes: list[TableChange] = []
+            try:
+                for table in self._all():
+                    change = table.prepare(summary)
+                    if change is not None:
+                        prepared.append(table)
+                        changes.append(change)
+            except BaseException:
+                for table in prepared:
+                    table.failed(is_certain=True)
+                raise
+            try:
+                self._commit(prepared, changes)
+            except FlushError as error:
+                conflicts += 1
+                if not isinstance(error.__cause__, CommitConflictError) or (
+                    conflicts >= _ATTEMPTS_MAX
+                ):
+                    raise
+                for table in self._all():
+                    table.follow(self.registry.load_table(table.table.identifier))
+                continue
+            break
+        result = FlushResult(
+            lsn, self._row_count, tuple(t.table.identifier for t in prepared), conflicts
+        )
+        self._watermark, self._staged_lsn, self._row_count = lsn, None, 0
+        return result
+
+    def _commit(self, prepared: list[Mirror | ChangeLog], changes: list[TableChange]) -> None:
+        if not changes:
+            return
+        try:
+            loaded = self.registry.commit(changes)
+        except CommitConflictError as error:
+            for table in prepared:
+                table.failed(is_certain=True)
+            raise FlushError(f"another writer's commit came first: {error}") from error
+        except BaseException as error:
+            # It may have been made all the same: `_settle_doubts` looks before anything else.
+            self._in_doubt = prepared
+            if isinstance(error, Exception):
+                raise FlushError(f"the commit failed: {error}") from error
+            raise
+        for table, now in zip(prepared, loaded, strict=True):
+            table.committed(now)
+
+    def _settle_doubts(self) -> None:
+        """Find out whether a commit that ended in an error was made, before there is another."""
+        doubtful, loaded = self._in_doubt, []
+        for table in doubtful:
+            loaded.append(self.registry.load_table(table.table.identifier))
+        if not doubtful:
+            return
+        snapshots = {s["snapshot-id"] for s in loaded[0].metadata.get("snapshots") or ()}
+        self._in_doubt = []
+        if doubtful[0].prepared_snapshot_id in snapshots:
+            for table, now in zip(doubtful, loaded, strict=True):
+                table.committed(now)
+                table.follow(now)
+            self._watermark = max(t.table.watermark() for t in doubtful)
+            self._row_count = sum(len(m.staged.rows) for m in self._mirrors.values())
+            if self._staged_lsn is not None and self._staged_lsn <= self._watermark:
+                self._staged_lsn = None
+        else:
+            for table, now in zip(doubtful, loaded, strict=True):
+                table.failed(is_certain=True)
+                table.follow(now)
+
+    def _summary(self, lsn: int) -> dict[str, str]:
+        return {SOURCE: self.source, BRANCH: self.options.branch, LSN: str(lsn)}
