@@ -306,7 +306,7 @@ class SnapshotNotFoundError(OperationalError):
 class ForeignDeletesError(OperationalError):
     """Another engine deleted from a mirror by values, which a mirror cannot go on from."""
 
-    code = "LAKEHOUSE_ICEBERG_ERROR"
+    code = "LAKEHOUSE_FOREIGN_DELETES"
     category = Category.CONFLICT
     hint = "compact the table with that engine, or roll it back to the snapshot before"
 
