@@ -1,7 +1,7 @@
 """The labels of Django's test suite that touch the database, be it in passing.
 
-Left out are those that do not (mail, templates, translations, signing and the like), and the two that
-need another database: GIS and PostgreSQL.
+Left out are those that do not (mail, templates, translations, signing and the like), and the two
+that need another database: GIS and PostgreSQL.
 """
 
 from __future__ import annotations
