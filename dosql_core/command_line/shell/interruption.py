@@ -4,8 +4,8 @@ Python runs signal handlers between its own instructions, so a handler alone wou
 SQLite comes back from a query that may never end. The interpreter's C code, however, writes to a
 "wakeup" pipe at once; a thread that reads it interrupts the connection while the main thread is
 still inside SQLite. It does so until the work has stopped, for SQLite forgets an interruption that
-comes between two statements. The handler itself only takes a note: no exception is thrown into the middle
-of the driver. A second Ctrl-C does throw, in case it is not SQLite that keeps us.
+comes between two statements. The handler itself only takes a note: no exception is thrown into the
+middle of the driver. A second Ctrl-C does throw, in case it is not SQLite that keeps us.
 """
 
 from __future__ import annotations
