@@ -9,6 +9,7 @@ from typing import NamedTuple
 from dosql_core.errors import HistoryExpiredError, LsnNotAvailableError
 from dosql_core.identifiers import EMPTY_LSN, BranchId, Lsn, Microseconds, PageNumber
 from dosql_core.storage.branch_history import BranchHistory
+from dosql_core.storage.page_timeline import PageTimeline, SeenSegment
 from dosql_core.storage.segment_format import LOW_LSN_MASK, LSN_OFFSET_BITS, CommitRecord
 from dosql_core.storage.segment_reader import SegmentReader
 from dosql_core.storage.segment_stack import SegmentStack
@@ -200,6 +201,23 @@ class PageHistory:
             page_limit = min(page_limit, count)
             branches.append(_BranchLayer(history.own.branch_id, stack, seen_to, page_limit))
         return PageView(self.own.branch_id, lsn, self.page_size, page_count, branches)
+
+    def timeline(self, last: Lsn) -> PageTimeline:
+        """The versions of every page up to LSN `last`.
+
+        Errors: as `view`.
+        """
+        segments: list[SeenSegment] = []
+        page_limit = _PAGE_NUMBER_MAX
+        for history, seen_to, stack in self._lineage(last):
+            if history is not self:  # beyond the size at the fork pages were cut off already
+                page_limit = min(page_limit, history.page_count(seen_to))
+            segments += [
+                SeenSegment(segment, stack, Lsn(min(seen_to, segment.header.last_lsn)), page_limit)
+                for segment in reversed(stack.segments)
+                if segment.header.first_lsn <= seen_to
+            ]
+        return PageTimeline(last, self.page_size, segments[::-1])
 
     def require(self, lsn: Lsn) -> None:
         """Check that the moment is kept, for less than a view costs.

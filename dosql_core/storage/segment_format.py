@@ -10,6 +10,7 @@ import enum
 import struct
 import sys
 import zlib
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from dosql_core.errors import CorruptStoreError, FormatVersionError, NotSupportedError
@@ -62,8 +63,9 @@ class CommitFlag(enum.IntFlag):
     RESTORE = 16
 
 
-class NewCommit(NamedTuple):
-    """A commit to be sealed. A tuple: sealing makes one of each commit, in little time.
+@dataclass(frozen=True, slots=True)
+class NewCommit:
+    """A commit to be sealed.
 
     Shape: `causes` says in JSON which rows triggers and foreign keys changed, where it is known.
     Units: `page_count` is the size of the database in pages after it.
@@ -78,7 +80,8 @@ class NewCommit(NamedTuple):
     causes: str | None = None
 
 
-class CommitRecord(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class CommitRecord:
     """A commit that history knows.
 
     Shape: `causes` as `NewCommit` has it.

@@ -17,6 +17,7 @@ from dosql_core.storage.segment_format import (
     BLOCK_HEADER_BYTES,
     INDEX_SLICE_ENTRIES,
     LOW_LSN_MASK,
+    LSN_OFFSET_BITS,
     TRAILER_BYTES,
     BlockHeader,
     CommitRecord,
@@ -123,6 +124,45 @@ class SegmentReader:
         """The LSN of an entry that `find` returned."""
         return Lsn(self.header.first_lsn + (self._keys[index] & LOW_LSN_MASK))
 
+    def versions(self, page: int, first: int, last: int) -> list[tuple[Lsn, int]]:
+        """The versions of a page from LSN `first` to `last`: LSN and location, ascending."""
+        base = self.header.first_lsn
+        if last < base or first > self.header.last_lsn:
+            return []
+        floor = page << LSN_OFFSET_BITS
+        low, high = floor | max(first - base, 0), floor | (last - base)
+        keys, fences = self._keys, self._fences
+        slice_index = max(bisect_right(fences, low) - 1, 0)
+        found: list[tuple[Lsn, int]] = []
+        while slice_index < len(fences) and fences[slice_index] <= high:
+            if not self._is_slice_checked[slice_index]:
+                self._check_slice(slice_index)
+            start = slice_index * INDEX_SLICE_ENTRIES
+            end = min(start + INDEX_SLICE_ENTRIES, self.entry_count)
+            begin = bisect_left(keys, low, start, end)
+            end = bisect_right(keys, high, begin, end)
+            found += [
+                (Lsn(base + (key & LOW_LSN_MASK)), location)
+                for key, location in zip(keys[begin:end], self._locations[begin:end], strict=True)
+            ]
+            slice_index += 1
+        return found
+
+    def next_written(self, page: int, first: int, last: int) -> Lsn | None:
+        """The LSN of the first version of a page from LSN `first` to `last`."""
+        base = self.header.first_lsn
+        if last < base or first > self.header.last_lsn:
+            return None
+        floor = page << LSN_OFFSET_BITS
+        low, high = floor | max(first - base, 0), floor | (last - base)
+        index = bisect_left(self._keys, low)
+        if index == self.entry_count or self._keys[index] > high:
+            return None
+        for slice_index in {max(index - 1, 0) // INDEX_SLICE_ENTRIES, index // INDEX_SLICE_ENTRIES}:
+            if not self._is_slice_checked[slice_index]:
+                self._check_slice(slice_index)
+        return Lsn(base + (self._keys[index] & LOW_LSN_MASK))
+
     def entries(self) -> Iterator[tuple[list[int], list[int]]]:
         """The whole index as (keys, locations), slice by slice, in ascending order of key."""
         for slice_index in range(len(self._fences)):
@@ -195,7 +235,9 @@ class SegmentReader:
         start = max(0, bisect_right(self._chunk_lsns, first) - 1)
         for chunk_index in range(start, bisect_right(self._chunk_lsns, last)):
             chunk = self._chunk(chunk_index)
-            yield from chunk.records(bisect_left(chunk.lsns, first), bisect_right(chunk.lsns, last))
+            for index, lsn in enumerate(chunk.lsns):
+                if first <= lsn <= last:
+                    yield chunk.record(index)
 
     def commits_backwards(self, last: Lsn) -> Iterator[CommitRecord]:
         """The records from `last` down to the segment's first."""
