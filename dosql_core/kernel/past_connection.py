@@ -23,3 +23,9 @@ def past_connection(pages: Pages) -> Iterator[apsw.Connection]:
         yield connection
     finally:
         connection.close(True)
+
+
+def declared_column(connection: apsw.Connection, table: str, column: str) -> tuple[str, str]:
+    """The type of a column as it was declared, '' for none, and its collation."""
+    declared_type, collation, *_ = connection.column_metadata("main", table, column)
+    return declared_type or "", collation or "BINARY"

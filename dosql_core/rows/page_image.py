@@ -62,6 +62,16 @@ class VersionedPages(Protocol):
         """Which commit wrote the page as it is here."""
 
 
+def database_encoding(header: bytes) -> str:
+    """What text is encoded in, as the first page of a database says."""
+    return _ENCODINGS.get(int.from_bytes(header[_ENCODING_AT], "big"), "utf-8")
+
+
+def usable_bytes(header: bytes, page_size: int) -> int:
+    """The page size less what the first page of a database says is reserved."""
+    return page_size - (header[_RESERVED_BYTES_AT] if header else 0)
+
+
 class ParsedPages:
     """What was taken apart lately, whatever moment it was for."""
 
@@ -94,7 +104,7 @@ class PageImage:
         self._parsed = parsed or ParsedPages()
         self.is_empty = pages.page_count == 0
         header = b"" if self.is_empty else pages.read_page(1)
-        usable = pages.page_size - (header[_RESERVED_BYTES_AT] if header else 0)
+        usable = usable_bytes(header, pages.page_size)
         self._table_limits = PayloadLimits.for_tables(usable)
         self._index_limits = PayloadLimits.for_indexes(usable)
         self._usable_bytes = usable
@@ -102,7 +112,7 @@ class PageImage:
         kept = max(KEPT_BYTES_MAX // max(pages.page_size, 1), 16)
         self.read_page: Callable[[int], bytes] = lru_cache(kept)(pages.read_page)
         self._header = header
-        self.encoding = _ENCODINGS.get(int.from_bytes(header[_ENCODING_AT], "big"), "utf-8")
+        self._encoding = database_encoding(header)
 
     def moved_to(self, pages: VersionedPages, *, is_header_same: bool) -> PageImage:
         """The same database at another moment, whose `pages` keep what they read by themselves."""
@@ -118,7 +128,7 @@ class PageImage:
         moved._kinds = {}
         moved.read_page = pages.read_page
         moved._header = self._header if is_header_same else pages.read_page(1)
-        moved.encoding = self.encoding
+        moved._encoding = self._encoding
         return moved
 
     def has(self, page: int) -> bool:
@@ -299,6 +309,6 @@ class PageImage:
                 parts.append(self.read_page(page)[4 : limits.usable_bytes])
             payload = b"".join(parts)[:payload_bytes]
         try:
-            return decode_record(payload, self.encoding)
+            return decode_record(payload, self._encoding)
         except (IndexError, KeyError, struct.error) as cause:
             raise CorruptStoreError(f"a cell holds no record: {cause}") from cause
