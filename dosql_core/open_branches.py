@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from dosql_core.errors import BranchInUseError
 from dosql_core.history.refs import BranchRef, Refs, RefsContent
+from dosql_core.history.row_history import RowHistories
 from dosql_core.history.settling import wait_until_settled
 from dosql_core.identifiers import MAIN_BRANCH_ID, BranchId
 from dosql_core.kernel.empty_file import remake_empty_file
@@ -36,6 +37,7 @@ class OpenBranches:
         self._heads: dict[BranchId, Head] = {}
         self._head_users: dict[BranchId, int] = {}
         self._histories: dict[BranchId, PageHistory] = {}
+        self.row_histories = RowHistories()
         self._lock = threading.RLock()
 
     def _keep_history_small(self, head: Head) -> None:
@@ -186,6 +188,7 @@ class OpenBranches:
         """Do not serve that branch's history from memory any more."""
         with self._lock:
             self._histories.pop(branch_id, None)
+        self.row_histories.forget(branch_id)
 
     def compaction_stopped(self) -> contextlib.AbstractContextManager[None]:
         """No other process compacts a history within the block."""

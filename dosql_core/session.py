@@ -21,10 +21,11 @@ from dosql_core.errors import (
     UncommittedChangesError,
     WaitTimeoutError,
 )
-from dosql_core.history.attachable_view import AttachableView
 from dosql_core.history.log import walk_log
 from dosql_core.history.moments import AsOf, Moment, format_time, moment_from, moment_of_clause
+from dosql_core.history.periods import ResolvedPeriod, resolve_period
 from dosql_core.history.time_travel import ResolvedMoment, resolve
+from dosql_core.history_tables import HistoryTables
 from dosql_core.identifiers import (
     EMPTY_LSN,
     MAIN_BRANCH,
@@ -51,6 +52,7 @@ from dosql_core.kernel.log_table import register_log_table
 from dosql_core.kernel.past_vfs import CACHE_KIB_OF_A_CONNECTION, past_vfs, view_uri
 from dosql_core.language.classify import Statement
 from dosql_core.language.moments import MomentClause, MomentKind
+from dosql_core.language.periods import PeriodClause
 from dosql_core.options import Durability, SessionOptions
 from dosql_core.pragmas import answer_pragma
 from dosql_core.storage.segment_format import CommitFlag, CommitRecord
@@ -148,11 +150,10 @@ class _HistorySession(Session):
     def _equip(self) -> None:
         """Give the kernel connection what belongs to history."""
         self._views = AttachedViews(
-            self.kernel,
-            lambda branch_id, lsn: self.database.known(branch_id).view(lsn),
-            AttachableView,
+            self.kernel, lambda branch_id, lsn: self.database.known(branch_id).view(lsn)
         )
         register_log_table(self.kernel, self._walk_log, _log_row)
+        self._tables = HistoryTables(self.kernel, self.database, self.branch_id, self.as_of)
 
     def _walk_log(
         self, branch: str | None, first: int | None, last: int | None
@@ -208,12 +209,32 @@ class _HistorySession(Session):
         moments = [
             self.resolve(self.moment_of(clause, values))
             for clause, values in zip(query.clauses, per_clause, strict=True)
+            if isinstance(clause, MomentClause)
         ]
-        schemas = [
-            self._views.schema_of(moment.branch_id, moment.lsn, keep=len(moments))
-            for moment in moments
-        ]
-        return query.render(schemas), remaining
+        schemas = iter(
+            [
+                self._views.schema_of(moment.branch_id, moment.lsn, keep=len(moments))
+                for moment in moments
+            ]
+        )
+        sources = []
+        for clause, values in zip(query.clauses, per_clause, strict=True):
+            if isinstance(clause, MomentClause):
+                sources.append(next(schemas))
+            elif isinstance(clause, PeriodClause):
+                period = self._period_of(clause, values)
+                sources.append(self._tables.period_source(clause.table, period))
+            else:
+                sources.append(self._tables.difference_source(clause.table))
+        return query.render(sources), remaining
+
+    def _period_of(self, clause: PeriodClause, values: tuple[SqlValue, ...]) -> ResolvedPeriod:
+        moments = []
+        for moment in clause.moments:
+            count = len(moment.all_parameters)
+            moments.append(self.moment_of(moment, values[:count]))
+            values = values[count:]
+        return resolve_period(clause.kind, moments, self.branch_id, self.as_of, self.database)
 
     def run_command(self, statement: Statement, parameters: Any) -> CommandResult:
         return run_command(self, statement, parameters)

@@ -67,6 +67,7 @@ class PlanBook(dict[str, int]):
             or ";" in sql
             or "of" in lowered
             or "system_time" in lowered
+            or "dosql_diff" in lowered
             or "returning" in lowered
             or "branch" in lowered  # DELETE BRANCH is ours
             or "\0" in sql

@@ -1,7 +1,8 @@
-"""AS OF in a query: the references it stands at, and the query as SQLite can run it.
+"""AS OF and periods in a query: the references they stand at, and the query as SQLite can run it.
 
 Every table reference that carries a moment is rewritten to the same table of another schema, in
-which the caller has attached the database as it was. Everything else stays verbatim.
+which the caller has attached the database as it was; one with a period, or to `dosql_diff`, to a
+table that the caller has registered. Everything else stays verbatim.
 """
 
 from __future__ import annotations
@@ -17,37 +18,43 @@ from dosql_core.language.parameters import (
     count_parameters,
     values_of,
 )
+from dosql_core.language.periods import DifferenceClause, PeriodClause
 from dosql_core.language.table_references import PastReference, find_past_references
 from dosql_core.language.token_cursor import TokenCursor
 from dosql_core.language.tokens import quoted_name
 
+Clause = MomentClause | PeriodClause | DifferenceClause
 _SEPARATES = ("", " ", "\n", "\t", "\r", ",", ")", ";")
 
 
 @dataclass(frozen=True, slots=True)
 class AsOfQuery:
-    """A statement with AS OF clauses, taken apart.
+    """A statement with clauses about the past, taken apart.
 
-    Shape: `clauses` are the distinct moments; equal ones share a clause, so one view serves them.
-           `pieces` are the text between references, one more than `reference_clauses`, which says
-           for each reference in the text which clause it is as of. `remaining` are the parameters
-           left in the rendered text, in SQLite's order there.
+    Shape: `clauses` are the distinct ones; equal ones share a clause, so one view serves them.
+           `pieces` are the text between references, one more than `references`, which says for
+           each reference in the text which clause it has, and its table. `remaining` are the
+           parameters left in the rendered text, in SQLite's order there.
     """
 
-    clauses: tuple[MomentClause, ...]
+    clauses: tuple[Clause, ...]
     pieces: tuple[str, ...]
-    reference_clauses: tuple[int, ...]
+    references: tuple[tuple[int, str], ...]
     remaining: tuple[Parameter, ...]
     parameter_count: int
 
-    def render(self, schemas: Sequence[str]) -> str:
-        """The SQL that reads each reference from the schema of its clause.
+    def render(self, sources: Sequence[str]) -> str:
+        """The SQL that reads each reference from the source of its clause.
 
-        Shape: `schemas` are unquoted names, one for each of `clauses`, in their order.
+        Shape: a source is the unquoted name of a schema for a moment, and what stands in FROM as it
+               is for any other clause; one for each of `clauses`, in their order.
         """
         parts = [self.pieces[0]]
-        for clause, piece in zip(self.reference_clauses, self.pieces[1:], strict=True):
-            parts += quoted_name(schemas[clause]), piece
+        for (clause, table), piece in zip(self.references, self.pieces[1:], strict=True):
+            source = sources[clause]
+            if isinstance(self.clauses[clause], MomentClause):
+                source = f"{quoted_name(source)}.{quoted_name(table)}"
+            parts += source, piece
         return "".join(parts)
 
     def split_parameters(
@@ -75,58 +82,54 @@ class AsOfQuery:
 
 
 def find_as_of(sql: str) -> AsOfQuery | None:
-    """The statement's AS OF clauses; None when it has none.
+    """The statement's clauses about the past; None when it has none.
 
-    Errors: TimeTravelSyntaxError where one is written wrongly or stands where it cannot;
-            NotSupportedError for ranges of time.
+    Errors: TimeTravelSyntaxError where one is written wrongly or stands where it cannot.
     """
     cursor = TokenCursor(sql)
-    references = find_past_references(cursor)
+    references = sorted(find_past_references(cursor), key=lambda found: found.name_start)
     if not references:
         return None
-    clauses: dict[MomentClause, int] = {}
-    reference_clauses = tuple(
-        clauses.setdefault(reference.moment, len(clauses)) for reference in references
+    clauses: dict[Clause, int] = {}
+    numbered = tuple(
+        (clauses.setdefault(reference.clause, len(clauses)), reference.table)
+        for reference in references
     )
     remaining, edits = _renumber(cursor, references)
     for reference in references:
-        alias = f" AS {quoted_name(reference.table)}" if reference.needs_alias else ""
-        edits.append(
-            _Edit(
-                reference.name_start,
-                reference.name_end,
-                f".{quoted_name(reference.table)}{alias}",
-                follows_schema=True,
-            )
-        )
-        before = sql[: reference.clause_start].rstrip(" \t")
-        is_tight = sql[reference.clause_end : reference.clause_end + 1] not in _SEPARATES
-        edits.append(_Edit(len(before), reference.clause_end, " " if is_tight else ""))
+        edits.append(_Edit(reference.name_start, reference.name_end, "", is_reference=True))
+        if reference.alias is not None:
+            at = reference.alias_at
+            edits.append(_Edit(at, at, f" AS {quoted_name(reference.alias)}"))
+        if reference.clause_start < reference.clause_end:
+            before = sql[: reference.clause_start].rstrip(" \t")
+            is_tight = sql[reference.clause_end : reference.clause_end + 1] not in _SEPARATES
+            edits.append(_Edit(len(before), reference.clause_end, " " if is_tight else ""))
     return AsOfQuery(
         clauses=tuple(clauses),
         pieces=_pieces(sql, edits),
-        reference_clauses=reference_clauses,
+        references=numbered,
         remaining=remaining,
         parameter_count=count_parameters(cursor.parameters.values()),
     )
 
 
 class _Edit(NamedTuple):
-    """What to write instead of a stretch of the text, perhaps behind the name of a schema."""
+    """What to write instead of a stretch of the text, or that a reference goes there."""
 
     start: int
     end: int
     text: str
-    follows_schema: bool = False
+    is_reference: bool = False
 
 
 def _pieces(sql: str, edits: list[_Edit]) -> tuple[str, ...]:
-    """The edited text, cut where names of schemas go."""
+    """The edited text, cut where references go."""
     pieces = [""]
     position = 0
     for edit in sorted(edits):
         pieces[-1] += sql[position : edit.start]
-        if edit.follows_schema:
+        if edit.is_reference:
             pieces.append("")
         pieces[-1] += edit.text
         position = edit.end
@@ -155,6 +158,6 @@ def _renumber(
         if written is not None and cursor.sql[start] == "?":
             number = numbers[parameter.position]
             edits.append(_Edit(start, start + 1 + len(written), f"?{number}"))
-    if not any(reference.moment.all_parameters for reference in references):
+    if not any(reference.clause.all_parameters for reference in references):
         return tuple(remaining), []  # nothing was taken out, so the user's numbers still hold
     return tuple(remaining), edits

@@ -142,7 +142,9 @@ def classify(sql: str) -> Statement:
             kind = StatementKind.EMPTY if start == len(sql) else StatementKind.OTHER
     as_of = None
     if kind in _MAY_CONTAIN_AS_OF and (
-        ("of" in lowered and _WORD_OF.search(lowered)) or "system_time" in lowered
+        ("of" in lowered and _WORD_OF.search(lowered))
+        or "system_time" in lowered
+        or "dosql_diff" in lowered
     ):
         as_of = find_as_of(text)
     if kind is StatementKind.SELECT:

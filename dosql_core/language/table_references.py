@@ -10,13 +10,18 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
-from dosql_core.errors import NotSupportedError
 from dosql_core.language.moments import (
     FORMS,
     MomentClause,
     is_at_as_of,
     is_at_moment_kind,
     parse_moment,
+)
+from dosql_core.language.periods import (
+    PERIOD_WORDS,
+    DifferenceClause,
+    PeriodClause,
+    parse_period,
 )
 from dosql_core.language.token_cursor import TokenCursor
 from dosql_core.language.tokens import (
@@ -30,10 +35,11 @@ from dosql_core.language.tokens import (
 
 @dataclass(frozen=True, slots=True)
 class PastReference:
-    """A table reference with a moment.
+    """A table reference with a moment or a period, or one to `dosql_diff`.
 
-    Units: offsets into the text: the name with its schema is `name_start` to `name_end`, the AS OF
-           clause `clause_start` to `clause_end`.
+    Shape: `alias` is the name to be given to it at `alias_at`, where it has none of its own.
+    Units: offsets into the text: the name with its schema is `name_start` to `name_end`, the clause
+           `clause_start` to `clause_end`.
     """
 
     table: str
@@ -41,8 +47,9 @@ class PastReference:
     name_end: int
     clause_start: int
     clause_end: int
-    moment: MomentClause
-    needs_alias: bool
+    clause: MomentClause | PeriodClause | DifferenceClause
+    alias: str | None
+    alias_at: int
 
 
 class _Place(enum.Enum):
@@ -65,6 +72,7 @@ class _Scope:
     expects_table: bool = False
     in_with: bool = False
     declares_next: bool = False
+    difference: tuple[Token, str] | None = None
     declared: set[str] = field(default_factory=set)
 
     def knows(self, name: str) -> bool:
@@ -83,16 +91,15 @@ _ENDS_FROM = frozenset(
     | {"UNION", "VALUES", "WHERE"}
 )
 _LOG_TABLE = "dosql_log"
-_RANGES = ("BETWEEN", "FROM", "ALL", "CONTAINED")
+_DIFFERENCE = "dosql_diff"
 _VALUES = (TokenKind.STRING, TokenKind.NUMBER, TokenKind.PARAMETER)
 _ONLY_AT_TABLES = "put AS OF right behind a table's name in FROM, JOIN or IN"
 
 
 def find_past_references(cursor: TokenCursor) -> list[PastReference]:
-    """The statement's table references that carry a moment, in the order of the text.
+    """The statement's table references that carry a moment or a period, in the order of the text.
 
-    Errors: TimeTravelSyntaxError where AS OF is written wrongly or stands where it cannot;
-            NotSupportedError for ranges of time.
+    Errors: TimeTravelSyntaxError where a clause is written wrongly or stands where it cannot.
     """
     return _Walk(cursor).references()
 
@@ -139,12 +146,12 @@ class _Walk:
 
     def _refuse_everywhere(self, kind: str) -> None:
         while self.cursor.token.kind is not TokenKind.END:
-            if is_at_as_of(self.cursor):
+            if is_at_as_of(self.cursor) or self._is_at_period():
                 hint = "put AS OF behind the view's name in the query that reads it"
                 if kind == "TRIGGER":
                     hint = "read the past in the program and pass the value, or use a table"
                 raise self.cursor.time_travel_error(
-                    f"the definition of a {kind.lower()} cannot contain AS OF: it is stored in the "
+                    f"the definition of a {kind.lower()} cannot read the past: it is stored in the "
                     "database file, which every SQLite must be able to read",
                     hint,
                 )
@@ -233,7 +240,22 @@ class _Walk:
             if self.scope.declares_next:
                 self.cursor.advance()
         elif closed.place is not _Place.EXPRESSION:
-            self._refuse_moment_of(closed.place)
+            behind = self.cursor.peek(-1).end
+            has_alias = self._refuse_moment_of(closed.place)
+            if closed.difference is not None:
+                name, table = closed.difference
+                self.found.append(
+                    PastReference(
+                        table=table,
+                        name_start=name.start,
+                        name_end=name.end,
+                        clause_start=behind,
+                        clause_end=behind,
+                        clause=DifferenceClause(table),
+                        alias=None if has_alias else _DIFFERENCE,
+                        alias_at=behind,
+                    )
+                )
 
     # -- table references --------------------------------------------------------------------------
 
@@ -256,6 +278,10 @@ class _Walk:
         schema, table = name
         if cursor.is_at_operator("("):
             self._open(_Place.FUNCTION)
+            is_difference = schema is None and unquoted(table).lower() == _DIFFERENCE
+            is_literal = cursor.token.kind is TokenKind.STRING and cursor.peek().text in (",", ")")
+            if is_difference and is_literal and not is_operand:
+                self.scope.difference = table, unquoted(cursor.token)
             return
         has_alias, clause = False, None
         while True:
@@ -264,7 +290,7 @@ class _Walk:
                     raise cursor.time_travel_error(
                         f"{table.text} has a moment already", "give every reference one moment"
                     )
-                clause = self._take_clause()
+                clause = self._take_clause(unquoted(table))
             elif not is_operand and not has_alias and self._take_alias():
                 has_alias = True
             elif is_operand or not self._take_index_choice():
@@ -280,7 +306,13 @@ class _Walk:
             )
         if schema is None:
             self.unsettled.append((scope, table))
-        moment, clause_start, clause_end = clause
+        taken, clause_start, clause_end = clause
+        if is_operand and isinstance(taken, PeriodClause):
+            raise cursor.time_travel_error(
+                f"the history of {table.text} has several columns, and IN compares one",
+                "write IN (SELECT column FROM table FOR SYSTEM_TIME ...)",
+                table,
+            )
         self.found.append(
             PastReference(
                 table=unquoted(table),
@@ -288,8 +320,9 @@ class _Walk:
                 name_end=table.end,
                 clause_start=clause_start,
                 clause_end=clause_end,
-                moment=moment,
-                needs_alias=not (has_alias or is_operand),
+                clause=taken,
+                alias=None if has_alias or is_operand else unquoted(table),
+                alias_at=table.end,
             )
         )
 
@@ -348,17 +381,26 @@ class _Walk:
             hint = "open that file with DoSQL by itself and ask there"
         raise self.cursor.time_travel_error(message, hint, schema)
 
-    def _refuse_moment_of(self, place: _Place) -> None:
-        """Refuse AS OF behind what is no table, with or without an alias between."""
+    def _refuse_moment_of(self, place: _Place) -> bool:
+        """Refuse AS OF behind what is no table, with or without an alias, or say if it has one."""
         if not self.scope.in_from and place is not _Place.FUNCTION:
-            return
-        if not self._is_at_clause():
-            self._take_alias()
+            return False
+        has_alias = not self._is_at_clause() and self._take_alias()
         if self._is_at_clause():
             hint = "put AS OF on each table inside the parentheses"
             if place is _Place.FUNCTION:
                 hint = "a table-valued function is computed now; only tables and views have a past"
             raise self.cursor.time_travel_error(f"{place.value} has no past of its own", hint)
+        return has_alias
+
+    def _is_at_period(self) -> bool:
+        """Whether a period comes next; not one with FROM, for a column may be called `for`, and be
+        shown as system_time."""
+        cursor = self.cursor
+        if not cursor.is_at("FOR", "SYSTEM_TIME"):
+            return False
+        word = cursor.peek(2).word
+        return word in PERIOD_WORDS and word != "FROM"
 
     # -- the clause --------------------------------------------------------------------------------
 
@@ -384,21 +426,18 @@ class _Walk:
             )
         return False
 
-    def _take_clause(self) -> tuple[MomentClause, int, int]:
+    def _take_clause(self, table: str) -> tuple[MomentClause | PeriodClause, int, int]:
         cursor = self.cursor
         start = cursor.token.start
         if cursor.take("FOR", "SYSTEM_TIME"):
-            range_word = cursor.token.word
-            if range_word in _RANGES:
-                raise NotSupportedError(
-                    cursor.located(
-                        f"FOR SYSTEM_TIME {range_word} (the history of rows) is not supported yet"
-                    ),
-                    hint="FOR SYSTEM_TIME AS OF reads one moment",
-                )
+            if cursor.token.word in PERIOD_WORDS:
+                period = parse_period(cursor, table)
+                return period, start, cursor.peek(-1).end
             if not cursor.is_at("AS", "OF"):
                 raise cursor.time_travel_error(
-                    f"FOR SYSTEM_TIME is followed by {cursor.found()}, expected AS OF", FORMS
+                    f"FOR SYSTEM_TIME is followed by {cursor.found()}, "
+                    "expected AS OF, BETWEEN, FROM, CONTAINED IN or ALL",
+                    FORMS,
                 )
         cursor.take("AS", "OF")
         moment = parse_moment(cursor)

@@ -25,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("dosql_core.database",),
     ("dosql_core.command_execution",),
     ("dosql_core.pragmas",),
+    ("dosql_core.history_tables",),
     ("dosql_core.session",),
     ("dosql_core",),  # the public names, gathered in dosql_core/__init__.py
     ("dosql_dbapi",),

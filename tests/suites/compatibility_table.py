@@ -27,7 +27,6 @@ TITLES = {
     "alembic-suite": "Alembic",
     "peewee-suite": "Peewee",
     "django-suite": "Django",
-    "pyiceberg-suite": "pyiceberg's tests for a REST catalog",
 }
 
 _HEAD = """# Compatibility

@@ -14,6 +14,7 @@ import pytest
 from dosql_core.errors import ProgrammingError
 from dosql_core.language.as_of import AsOfQuery
 from dosql_core.language.classify import classify
+from dosql_core.language.moments import MomentClause
 
 
 def as_of_query(sql: str) -> AsOfQuery:
@@ -89,12 +90,14 @@ def test_values_given_by_name_are_divided(
 
 def test_a_clause_knows_which_parameters_it_takes() -> None:
     (clause,) = as_of_query("select ? from t as of branch :b lsn ?").clauses
+    assert isinstance(clause, MomentClause)
     assert clause.is_parameter
     assert [(p.position, p.name) for p in clause.all_parameters] == [(1, "b"), (2, None)]
 
 
 def test_a_value_is_an_expression_that_stands_alone() -> None:
     (clause,) = as_of_query("select ? from t as of lsn ?3 || ? || ?3 || :n").clauses
+    assert isinstance(clause, MomentClause)
     assert not clause.is_parameter
     assert clause.value_sql == "?1 || ?2 || ?1 || ?3"
     connection = apsw.Connection("")

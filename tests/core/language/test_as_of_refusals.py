@@ -5,7 +5,7 @@ from __future__ import annotations
 import apsw
 import pytest
 
-from dosql_core.errors import NotSupportedError, TimeTravelSyntaxError
+from dosql_core.errors import TimeTravelSyntaxError
 from dosql_core.language.classify import StatementKind, classify
 
 REFUSED = [
@@ -95,12 +95,6 @@ def test_what_we_refuse_is_no_sql_of_sqlite(sql: str, column: int, message: str,
     connection.execute("create table t(x); create table u(x); create table C(x)")
     with pytest.raises(apsw.SQLError, match=r"syntax error|incomplete input"):
         connection.execute(sql, (1,) * sql.count("?"))
-
-
-@pytest.mark.parametrize("words", ["BETWEEN 1 AND 2", "FROM 1 TO 2", "ALL", "CONTAINED IN (1, 2)"])
-def test_the_history_of_rows_is_refused_as_not_there_yet(words: str) -> None:
-    with pytest.raises(NotSupportedError, match=f"SYSTEM_TIME {words.split()[0]} .* not supported"):
-        classify(f"select * from t for system_time {words}")
 
 
 def test_the_place_counts_lines() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import apsw
 import pytest
 
-from dosql_core.language.as_of import AsOfQuery
+from dosql_core.language.as_of import AsOfQuery, Clause
 from dosql_core.language.classify import classify
 from dosql_core.language.moments import MomentClause
 
@@ -66,8 +66,9 @@ def connection(tmp_path: Path) -> Iterator[apsw.Connection]:
     opened.close()
 
 
-def schema_of(connection: apsw.Connection, clause: MomentClause, values: tuple[Any, ...]) -> str:
+def schema_of(connection: apsw.Connection, clause: Clause, values: tuple[Any, ...]) -> str:
     """The schema that plays a moment, its value evaluated by SQLite itself."""
+    assert isinstance(clause, MomentClause)
     key: tuple[Any, ...] = ()
     moment: MomentClause | None = clause
     while moment is not None:
@@ -460,5 +461,6 @@ def test_equal_moments_share_a_clause() -> None:
         ", e as of lsn ?, f as of lsn ?, g as of branch x lsn 5, h as of branch x"
     ).as_of
     assert as_of is not None
-    assert as_of.reference_clauses == (0, 0, 1, 1, 2, 3, 4, 5)
+    assert [clause for clause, _ in as_of.references] == [0, 0, 1, 1, 2, 3, 4, 5]
+    assert [table for _, table in as_of.references] == list("abcdefgh")
     assert len(as_of.clauses) == 6
