@@ -14,6 +14,7 @@ from dosql_core.errors import (
     ForkedConnectionError,
 )
 from dosql_core.history import deletion
+from dosql_core.history.attachable_view import AttachableView
 from dosql_core.history.differences import Difference
 from dosql_core.history.identity import read_or_make_identity, refuse_impossible_path
 from dosql_core.history.inspection import DatabaseInfo, inspect
@@ -189,7 +190,9 @@ class Database(OpenBranches):
         with self.opened_head(self.refs().branch(branch).id) as head:
             connection = HeadConnection(head, SessionOptions())
             try:
-                views = AttachedViews(connection.kernel, lambda of, at: self.known(of).view(at))
+                views = AttachedViews(
+                    connection.kernel, lambda of, at: self.known(of).view(at), AttachableView
+                )
                 past = views.schema_of(resolved.branch_id, resolved.lsn)
                 return restore_table(connection, past, table, into=into)
             finally:

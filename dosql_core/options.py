@@ -44,7 +44,7 @@ class DatabaseOptions:
     history: bool = True
     changes: bool = False
     create: bool = True
-    wal_capture_bytes: int = 4 * 1024 * 1024
+    wal_capture_bytes: int = 16 * 1024 * 1024
     retention: Retention | None = None
 
 

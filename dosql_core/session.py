@@ -21,6 +21,7 @@ from dosql_core.errors import (
     UncommittedChangesError,
     WaitTimeoutError,
 )
+from dosql_core.history.attachable_view import AttachableView
 from dosql_core.history.log import walk_log
 from dosql_core.history.moments import AsOf, Moment, format_time, moment_from, moment_of_clause
 from dosql_core.history.periods import ResolvedPeriod, resolve_period
@@ -150,7 +151,9 @@ class _HistorySession(Session):
     def _equip(self) -> None:
         """Give the kernel connection what belongs to history."""
         self._views = AttachedViews(
-            self.kernel, lambda branch_id, lsn: self.database.known(branch_id).view(lsn)
+            self.kernel,
+            lambda branch_id, lsn: self.database.known(branch_id).view(lsn),
+            AttachableView,
         )
         register_log_table(self.kernel, self._walk_log, _log_row)
         self._tables = HistoryTables(self.kernel, self.database, self.branch_id, self.as_of)

@@ -51,6 +51,8 @@ def tracer(callback: Callable[[str], Any]) -> Callable[[Any, str, Any], bool]:
     """What the kernel calls before each statement, with the values in the place of parameters."""
 
     def trace(cursor: Any, sql: str, _parameters: Any) -> bool:
+        if not sql:  # no statement: the driver ends the one before in this way
+            return True
         try:
             expanded = cursor.expanded_sql
         except Exception:  # the kernel says "out of memory" of a text over the length limit

@@ -186,13 +186,16 @@ class DoSQLDialect(SQLiteDialect_pysqlite):
         engine._connection_cls = Connection
         engine._option_cls = PlacedEngine
         pools = cast("DoSQLDialect", engine.dialect).pools
+        had_listeners = "_has_events" in vars(engine)
 
         @event.listens_for(engine, "engine_disposed")
         def dispose_pools(_engine: Engine) -> None:
             pools.dispose()
 
-        # That listens to nothing that happens to statements, so they need not look for listeners.
-        engine._has_events = False
+        # That listens to nothing that happens to statements, so they need not look for listeners
+        # unless there are others: of this engine, or of the class Engine.
+        if not had_listeners:
+            del engine._has_events
         _engines.add(engine)
         _watch_forks()
 

@@ -10,12 +10,13 @@ from dolake.errors import CommitConflictError, TableMetadataError
 
 MAIN = "main"
 
+# The field of the metadata, and what clients look for in the message.
 _NUMBERED = {
-    "assert-last-assigned-field-id": "last-column-id",
-    "assert-current-schema-id": "current-schema-id",
-    "assert-last-assigned-partition-id": "last-partition-id",
-    "assert-default-spec-id": "default-spec-id",
-    "assert-default-sort-order-id": "default-sort-order-id",
+    "assert-last-assigned-field-id": ("last-column-id", "last assigned field id"),
+    "assert-current-schema-id": ("current-schema-id", "current schema"),
+    "assert-last-assigned-partition-id": ("last-partition-id", "last assigned partition id"),
+    "assert-default-spec-id": ("default-spec-id", "default partition spec"),
+    "assert-default-sort-order-id": ("default-sort-order-id", "default sort order"),
 }
 
 
@@ -73,12 +74,13 @@ def _check_ref(metadata: Json, requirement: Json) -> None:
     raise CommitConflictError(f"{name!r} is at snapshot {found}; {wanted} was required")
 
 
-def _numbered(kind: str, key: str) -> Callable[[Json, Json], None]:
+def _numbered(kind: str, key: str, subject: str) -> Callable[[Json, Json], None]:
     def check(metadata: Json, requirement: Json) -> None:
         wanted = integer(requirement, kind.removeprefix("assert-"), kind)
         if metadata.get(key) != wanted:
             raise CommitConflictError(
-                f"the table's {key} is {metadata.get(key)}; {wanted} was required"
+                f"{subject} changed: the table's {key} is {metadata.get(key)}; "
+                f"{wanted} was required"
             )
 
     return check
@@ -87,5 +89,5 @@ def _numbered(kind: str, key: str) -> Callable[[Json, Json], None]:
 _CHECKS: dict[str, Callable[[Json, Json], None]] = {
     "assert-table-uuid": _check_uuid,
     "assert-ref-snapshot-id": _check_ref,
-    **{kind: _numbered(kind, key) for kind, key in _NUMBERED.items()},
+    **{kind: _numbered(kind, *told) for kind, told in _NUMBERED.items()},
 }

@@ -10,21 +10,27 @@ import apsw
 from dosql_core.errors import NotSupportedError
 from dosql_core.identifiers import BranchId, Lsn
 from dosql_core.kernel.connection import run
-from dosql_core.kernel.past_vfs import CACHE_KIB_OF_AN_ATTACHED_VIEW, past_vfs, view_uri
+from dosql_core.kernel.past_vfs import CACHE_KIB_OF_AN_ATTACHED_VIEW, Pages, past_vfs, view_uri
 from dosql_core.storage.page_history import PageView
 
 VIEWS_MAX = 16
 SCHEMA_PREFIX = "_dosql_"
+# What SQLite says of a definition that is right in its database, and wrong under another name.
+_SPELLS_OUT_MAIN = "cannot reference objects in database main"
 
 
 class AttachedViews:
     """The moments one connection has attached; the least recently used make room for new ones."""
 
     def __init__(
-        self, connection: apsw.Connection, open_view: Callable[[BranchId, Lsn], PageView]
+        self,
+        connection: apsw.Connection,
+        open_view: Callable[[BranchId, Lsn], PageView],
+        make_attachable: Callable[[PageView], Pages],
     ) -> None:
         self._connection = connection
         self._open_view = open_view
+        self._make_attachable = make_attachable  # for one that can stand under no name but main
         self._attached: OrderedDict[tuple[BranchId, Lsn], str] = OrderedDict()
 
     def has(self, branch_id: BranchId, lsn: Lsn) -> bool:
@@ -44,17 +50,36 @@ class AttachedViews:
             return schema
         self._make_room(keep)
         schema = f"{SCHEMA_PREFIX}{branch_id}_{lsn}"
-        name = past_vfs().register(self._open_view(branch_id, lsn))
+        view = self._open_view(branch_id, lsn)
+        try:
+            self._attach(view, schema)
+        except apsw.CorruptError as error:
+            if _SPELLS_OUT_MAIN not in str(error):
+                raise
+            self._attach_as_it_can_be(view, schema, lsn)
+        self._attached[key] = schema
+        return schema
+
+    def _attach(self, pages: Pages, schema: str) -> None:
+        name = past_vfs().register(pages)
         try:
             run(self._connection, f'ATTACH DATABASE ? AS "{schema}"', (view_uri(name),))
             kibibytes = CACHE_KIB_OF_AN_ATTACHED_VIEW
             run(self._connection, f'PRAGMA "{schema}".cache_size = -{kibibytes}')
-        except apsw.CorruptError as error:
-            raise _refusal(error, lsn) from error
         finally:
             past_vfs().forget(name)
-        self._attached[key] = schema
-        return schema
+
+    def _attach_as_it_can_be(self, view: PageView, schema: str, lsn: Lsn) -> None:
+        try:
+            self._attach(self._make_attachable(view), schema)
+        except apsw.CorruptError as error:
+            if _SPELLS_OUT_MAIN not in str(error):
+                raise
+            raise NotSupportedError(
+                f"the database as of LSN {lsn} cannot be read beside the present one: {error}, and "
+                "the name main has another meaning there, too",
+                hint=f"connect with as_of={lsn} to read it, or define that view without main.",
+            ) from error
 
     def _make_room(self, keep: int) -> None:
         while len(self._attached) >= max(VIEWS_MAX, keep):
@@ -65,17 +90,3 @@ class AttachedViews:
                 self._attached.move_to_end(key)
                 return
             del self._attached[key]
-
-
-def _refusal(error: apsw.CorruptError, lsn: Lsn) -> Exception:
-    """What to say when SQLite cannot attach a past: one of its views or triggers spells out main.
-
-    Such a definition is valid in the database itself, and wrong under any other schema name.
-    """
-    said = str(error)
-    if "cannot reference objects in database" not in said:
-        return error
-    return NotSupportedError(
-        f"the database as of LSN {lsn} cannot be read beside the present one: {said}",
-        hint=f"connect with as_of={lsn} to read it, or define that view without naming a schema",
-    )

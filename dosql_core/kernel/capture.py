@@ -8,6 +8,7 @@ its own write transaction can use it.
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import sys
 import threading
@@ -27,7 +28,13 @@ from dosql_core.kernel.wal_position import CapturedPosition, LsnClock, first_unc
 from dosql_core.storage.branch_history import BranchHistory
 from dosql_core.storage.page_history import PageHistory, PageView
 from dosql_core.storage.segment_format import CommitFlag, NewCommit
-from dosql_core.storage.wal_frames import commits_of, read_frames, read_page
+from dosql_core.storage.wal_frames import (
+    CommitFrames,
+    FrameRun,
+    commits_of,
+    read_frames,
+    read_pages,
+)
 
 SEAL_BYTES_MAX = 32 * 1024 * 1024
 # Named as SQLite's own tables are, so that programs which list or dump tables pass over it.
@@ -110,32 +117,19 @@ class Capture:
                     f"the checksum of WAL frame {state.frames} is not the one the WAL index has"
                 )
             commits = list(commits_of(run))
-            starts = [begins for begins, _size, _frames in commits]
+            starts = [commit.first_frame for commit in commits]
             known, ring = self._known_times(captured, state, starts)
-            metadata = _commit_metadata(connection, self._last_time(newest))
-            causes = self.causes.noted_after(self._last_time(newest))
+            records = [
+                NewCommit(Lsn(lsn), at, commit.page_count, flags)
+                for lsn, (at, flags), commit in zip(
+                    range(newest + 1, newest + 1 + len(commits)), known, commits, strict=True
+                )
+            ]
+            self._add_descriptions(connection, records, self._last_time(newest))
             done = 0
             while done < len(commits):
-                batch = _some_commits(commits, done, SEAL_BYTES_MAX // page_size)
-                records = []
-                for number in range(done, done + batch):
-                    at, flags = known[number]
-                    author, message = metadata.get(at, (None, None))
-                    if at in self._descriptions:
-                        more, author, message = self._descriptions.pop(at)
-                        flags |= more
-                    records.append(
-                        NewCommit(
-                            lsn=Lsn(newest + number + 1),
-                            committed_at=at,
-                            page_count=commits[number][1],
-                            flags=flags,
-                            author=author,
-                            message=message,
-                            causes=causes.get(at),
-                        )
-                    )
-                done += batch
+                begins = done
+                done += _some_commits(commits, done, SEAL_BYTES_MAX // page_size)
                 last_frame = starts[done] - 1 if done < len(commits) else state.frames
                 captured = CapturedPosition(
                     salts=state.salts,
@@ -146,8 +140,10 @@ class Capture:
                     checkpointed=captured.checkpointed,
                 )
                 self._history.seal(
-                    records,
-                    self._versions(commits[done - batch : done], records, state),
+                    records[begins:done],
+                    self._versions(
+                        run, commits[begins:done], records[begins].lsn, last_frame, state
+                    ),
                     captured=captured.to_json(),
                     predecessor=self._predecessor,
                 )
@@ -158,22 +154,57 @@ class Capture:
         with self:
             self._history.seal([], (), captured=position.to_json(), predecessor=None)
 
+    def _add_descriptions(
+        self, connection: apsw.Connection, records: list[NewCommit], after: Microseconds
+    ) -> None:
+        """Give those commits that carry an author, a message, a flag or causes what they carry.
+
+        None of them is older than the time `after`.
+        """
+        metadata = _commit_metadata(connection, after)
+        causes = self.causes.noted_after(after)
+        if not metadata and not causes and not self._descriptions:
+            return
+        for place, record in enumerate(records):
+            at, flags = record.committed_at, CommitFlag.NONE
+            author, message = metadata.get(at, (None, None))
+            if at in self._descriptions:
+                flags, author, message = self._descriptions.pop(at)
+            records[place] = record._replace(
+                flags=record.flags | flags,
+                author=author,
+                message=message,
+                causes=causes.get(at),
+            )
+
     def _versions(
         self,
-        commits: list[tuple[int, int, dict[PageNumber, int]]],
-        records: list[NewCommit],
+        run: FrameRun,
+        commits: list[CommitFrames],
+        first: Lsn,
+        last_frame: int,
         state: WalState,
     ) -> Iterator[tuple[PageNumber, Lsn, bytes]]:
-        """The page versions of some commits, by page and then LSN, so that a writer can stream."""
-        places = sorted(
-            (page, record.lsn, frame)
-            for (_begins, size, frames), record in zip(commits, records, strict=True)
-            for page, frame in frames.items()
-            if page <= size
-        )
+        """The page versions of consecutive commits, the first of LSN `first`, as the WAL has them.
+
+        Of a page that a commit wrote twice, having spilled it, the later frame counts.
+        """
         descriptor, page_size = self._clock.descriptor(), self._history.page_size
-        for page, lsn, frame in places:
-            yield page, lsn, read_page(descriptor, frame, page_size)
+        first_frame = commits[0].first_frame
+        of_batch = slice(first_frame - run.first, last_frame + 1 - run.first)
+        following = iter(zip(itertools.count(first), commits, strict=False))
+        begins_commit = True
+        for (frame, content), page, size_after in zip(
+            read_pages(descriptor, first_frame, last_frame, page_size),
+            run.pages[of_batch],
+            run.sizes_after[of_batch],
+            strict=True,
+        ):
+            if begins_commit:
+                lsn, (_first_frame, page_count, frames) = next(following)
+            begins_commit = size_after != 0
+            if frames[page] == frame and page <= page_count:
+                yield page, Lsn(lsn), content
         if self._index.state().salts != state.salts:
             raise CorruptStoreError("the WAL was restarted while its frames were captured")
 
@@ -211,8 +242,8 @@ class Capture:
                 (time for key, time in noted.items() if key == before or begins_a_generation(key)),
                 default=None,
             )
-        found = [entry.at if entry else None for entry in entries]
-        ring = max((entry.entry + 1 for entry in entries if entry), default=captured.ring)
+        ring = max((entry[0] + 1 for entry in entries if entry), default=captured.ring)
+        found = [entry[1] if entry else None for entry in entries]
         upper = Microseconds(time.time_ns() // 1000)
         upper_bounds = []
         for at in reversed(found):
@@ -236,13 +267,11 @@ class Capture:
         os.close(self._lock_descriptor)
 
 
-def _some_commits(
-    commits: list[tuple[int, int, dict[PageNumber, int]]], start: int, frames_max: int
-) -> int:
+def _some_commits(commits: list[CommitFrames], start: int, frames_max: int) -> int:
     """How many commits from `start` make one seal: bounded in frames, at least one commit."""
     frames = 0
     for number in range(start, len(commits)):
-        frames += len(commits[number][2])
+        frames += len(commits[number].frames)
         if frames > frames_max and number > start:
             return number - start
     return len(commits) - start

@@ -13,7 +13,7 @@ import os
 import struct
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import cast
 
 from dosql_core.errors import CorruptStoreError
 from dosql_core.identifiers import Microseconds
@@ -34,11 +34,8 @@ _PAGE_BYTES = 4096
 _ENTRIES_OF_A_PAGE = _PAGE_BYTES // 16
 
 
-class NotedTime(NamedTuple):
-    """When a commit happened, and which entry of the ring says so."""
-
-    entry: int
-    at: Microseconds
+NotedTime = tuple[int, Microseconds]
+"""Which entry of the ring says when a commit happened, and when that was."""
 
 
 class CommitTimes:
@@ -127,13 +124,20 @@ class CommitTimes:
 
     def since(self, position: int) -> dict[int, NotedTime]:
         """Times noted since `position`, by key (see `time_key`); overwritten ones are missing."""
-        words = self.words
-        end = words[_WORD_NEXT]
-        found: dict[int, NotedTime] = {}
-        for entry in range(max(position, end - CAPACITY, 0), end):
-            slot = _HEADER_WORDS + ((entry & _MASK) << 1)
-            if words[slot + 1]:  # else a power cut took the entry, but not the count of them
-                found[words[slot]] = NotedTime(entry, Microseconds(words[slot + 1]))
+        end = self.words[_WORD_NEXT]
+        first = max(position, end - CAPACITY, 0)
+        wraps = min(end, (first | _MASK) + 1)
+        keys: list[int] = []
+        times: list[Microseconds] = []
+        for begins, ends in ((first, wraps), (wraps, end)):
+            if begins < ends:
+                slot = _HEADER_WORDS + ((begins & _MASK) << 1)
+                entries = self.words[slot : slot + ((ends - begins) << 1)]
+                keys += entries[::2].tolist()
+                times += cast(list[Microseconds], entries[1::2].tolist())
+        found = dict(zip(keys, enumerate(times, first), strict=True))
+        if 0 in times:  # a power cut took an entry, but not the count of them
+            found = {key: noted for key, noted in found.items() if noted[1]}
         return found
 
     def last(self) -> tuple[int, Microseconds] | None:

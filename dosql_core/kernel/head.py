@@ -53,7 +53,8 @@ from dosql_core.storage.durable_files import make_directory
 from dosql_core.storage.page_history import PageHistory
 
 _LOOKS_MAX = 200
-_BULK_CAPTURES_MAX = 4
+_BULK_CAPTURES_MAX = 5
+_PARTS_OF_A_CYCLE = 8
 _BACKLOG_CYCLES = 16
 _BACKLOG_WAIT_SECONDS = 2.0
 
@@ -531,7 +532,8 @@ class Head:
             seen = self.index.state()
             self.capture_now()
             now = self.index.state()
-            if now.salts != seen.salts or now.frames - seen.frames < self.capture_frames:
+            left = now.frames - seen.frames
+            if now.salts != seen.salts or left < self.capture_frames // _PARTS_OF_A_CYCLE:
                 return
 
     @property

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import apsw
@@ -53,28 +54,40 @@ class Keeper:
             run(self._keeping, "COMMIT")
 
     @contextlib.contextmanager
-    def write_lock(self, gate: WriteGate):  # type: ignore[no-untyped-def]
+    def write_lock(self, gate: WriteGate) -> Iterator[WalState]:
         """Hold SQLite's write lock, in turn; yields the state of the WAL, which stands still."""
+        with self._turn(gate), self._locked() as state:
+            yield state
+
+    @contextlib.contextmanager
+    def _turn(self, gate: WriteGate) -> Iterator[None]:
         gate.enter(_GATE_SECONDS)
         gate.is_maintained = True
         try:
-            run(self.writer, "BEGIN IMMEDIATE")
-            try:
-                yield self._index.state()
-            finally:
-                if self.writer.in_transaction:
-                    run(self.writer, "ROLLBACK")
+            yield
         finally:
             gate.is_maintained = False
             gate.leave()
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[WalState]:
+        run(self.writer, "BEGIN IMMEDIATE")
+        try:
+            yield self._index.state()
+        finally:
+            if self.writer.in_transaction:
+                run(self.writer, "ROLLBACK")
 
     def cycle(self, gate: WriteGate, *, last: bool = False) -> bool:
         """Capture what is committed, then let SQLite recycle the WAL; True when it copied all.
 
         `last` also empties the WAL file, for a database that is about to be closed.
         """
-        with self.write_lock(gate) as state:
-            position, copied_all = self.recycle(state)
+        with self._turn(gate):
+            with self._locked() as state:
+                position, copied_all = self.recycle(state)
+            if copied_all and not last:
+                self._let_readers_leave()
         if last and copied_all:
             return self._empty_the_wal(position)
         return copied_all
@@ -88,14 +101,14 @@ class Keeper:
         self.keep()
         if copied_all:
             position = self._mark_complete(position, state)
-            self._let_readers_leave()
         return position, copied_all
 
     def _let_readers_leave(self) -> None:
         """Wait a little for readers: one inside the WAL at the next write stops its restart.
 
-        Writers wait, too, so after waiting in vain the next cycles do not: a reader that stays
-        for long would cost every one of them this time.
+        W holds no lock any more, for it would be such a reader. Writers of this process wait, too,
+        so after waiting in vain the next cycles do not: a reader that stays for long would cost
+        every one of them this time.
         """
         if self._cycles_to_skip:
             self._cycles_to_skip -= 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from dosql_core.errors import BranchNotFoundError, MergeConflictError, ProgrammingError
+from dosql_core.history.attachable_view import AttachableView
 from dosql_core.history.branching import BranchedDatabase
 from dosql_core.history.differences import Difference
 from dosql_core.history.refs import MergeRef, RefsContent
@@ -314,7 +315,9 @@ class _Commit:
         return reference_conflicts(broken)
 
     def _views(self, kernel: Any) -> AttachedViews:
-        return AttachedViews(kernel, lambda of, at: self._database.known(of).view(at))
+        return AttachedViews(
+            kernel, lambda of, at: self._database.known(of).view(at), AttachableView
+        )
 
 
 def _take_over(kernel: Any, past: str, table: str) -> None:

@@ -112,7 +112,7 @@ class PageImage:
         kept = max(KEPT_BYTES_MAX // max(pages.page_size, 1), 16)
         self.read_page: Callable[[int], bytes] = lru_cache(kept)(pages.read_page)
         self._header = header
-        self._encoding = database_encoding(header)
+        self.encoding = database_encoding(header)
 
     def moved_to(self, pages: VersionedPages, *, is_header_same: bool) -> PageImage:
         """The same database at another moment, whose `pages` keep what they read by themselves."""
@@ -128,7 +128,7 @@ class PageImage:
         moved._kinds = {}
         moved.read_page = pages.read_page
         moved._header = self._header if is_header_same else pages.read_page(1)
-        moved._encoding = self._encoding
+        moved.encoding = self.encoding
         return moved
 
     def has(self, page: int) -> bool:
@@ -309,6 +309,6 @@ class PageImage:
                 parts.append(self.read_page(page)[4 : limits.usable_bytes])
             payload = b"".join(parts)[:payload_bytes]
         try:
-            return decode_record(payload, self._encoding)
+            return decode_record(payload, self.encoding)
         except (IndexError, KeyError, struct.error) as cause:
             raise CorruptStoreError(f"a cell holds no record: {cause}") from cause

@@ -7,13 +7,14 @@ import struct
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate
+from operator import sub
 
-from dosql_core.identifiers import Lsn, Microseconds
 from dosql_core.storage.page_codec import compress_table, decompress_table
 from dosql_core.storage.segment_format import CommitFlag, CommitRecord
 
 _HEAD = struct.Struct("<IqqqI6c")
+_FLAGS = [CommitFlag(number) for number in range(sum(CommitFlag) + 1)]
 _UNSIGNED = "BHIQ"
 _SIGNED = "bhiq"
 
@@ -48,6 +49,8 @@ class CommitChunk:
         self.times = list(accumulate(columns[1], initial=time))[1:]
         self.page_counts = list(accumulate(columns[2], initial=page_count))[1:]
         self._versions, self._stored, self._flags = columns[3:]
+        if count and max(self._flags) >= len(_FLAGS):
+            raise ValueError(f"a commit has the flags {max(self._flags)}, which mean nothing")
 
     def __len__(self) -> int:
         return len(self.lsns)
@@ -59,19 +62,28 @@ class CommitChunk:
 
     def record(self, index: int) -> CommitRecord:
         """The record at `index`, counted from 0."""
-        texts = self._texts.get(str(index), ()) if self._texts else ()
-        author, message, causes = (*texts, None, None, None)[:3]
-        return CommitRecord(
-            Lsn(self.lsns[index]),
-            Microseconds(self.times[index]),
-            self.page_counts[index],
-            self._versions[index],
-            self._stored[index],
-            CommitFlag(self._flags[index]),
-            author,
-            message,
+        return self.records(index, index + 1)[0]
+
+    def records(self, begins: int, ends: int) -> list[CommitRecord]:
+        """The records from index `begins` to before `ends`."""
+        texts = self._texts
+        if texts:
+            told = [(*texts.get(str(index), ()), None, None, None) for index in range(begins, ends)]
+            authors, messages, causes = ([text[n] for text in told] for n in range(3))
+        else:
+            authors = messages = causes = [None] * (ends - begins)
+        return list(map(
+            CommitRecord,
+            self.lsns[begins:ends],
+            self.times[begins:ends],
+            self.page_counts[begins:ends],
+            self._versions[begins:ends],
+            self._stored[begins:ends],
+            map(_FLAGS.__getitem__, self._flags[begins:ends]),
+            authors,
+            messages,
             causes,
-        )
+        ))  # fmt: skip
 
 
 def pack_chunk(records: Sequence[CommitRecord]) -> bytes:
@@ -81,18 +93,21 @@ def pack_chunk(records: Sequence[CommitRecord]) -> bytes:
     Source: docs/formats/segment.md, "Commit chunks".
     """
     first = records[0]
+    lsns, times, page_counts, version_counts, stored_bytes, flags, *texts_of = zip(
+        *records, strict=True
+    )
     columns = [
-        _column([0, *(b.lsn - a.lsn for a, b in pairwise(records))], _UNSIGNED),
-        _column([0, *(b.committed_at - a.committed_at for a, b in pairwise(records))], _UNSIGNED),
-        _column([0, *(b.page_count - a.page_count for a, b in pairwise(records))], _SIGNED),
-        _column([r.version_count for r in records], _UNSIGNED),
-        _column([r.stored_bytes for r in records], _UNSIGNED),
-        _column([int(r.flags) for r in records], _UNSIGNED),
+        _column(_steps(lsns), _UNSIGNED),
+        _column(_steps(times), _UNSIGNED),
+        _column(_steps(page_counts), _SIGNED),
+        _column(version_counts, _UNSIGNED),
+        _column(stored_bytes, _UNSIGNED),
+        _column(flags, _UNSIGNED),
     ]
     texts = {
-        str(index): [r.author, r.message] if r.causes is None else [r.author, r.message, r.causes]
-        for index, r in enumerate(records)
-        if r.author is not None or r.message is not None or r.causes is not None
+        str(index): told if told[2] is not None else told[:2]
+        for index, told in enumerate(zip(*texts_of, strict=True))
+        if told != (None, None, None)
     }
     text = json.dumps(texts, ensure_ascii=False).encode() if texts else b""
     head = _HEAD.pack(
@@ -106,7 +121,12 @@ def pack_chunk(records: Sequence[CommitRecord]) -> bytes:
     return compress_table(b"".join([head, *(column.tobytes() for column in columns), text]))
 
 
-def _column(values: list[int], codes: str) -> array[int]:
+def _steps(values: Sequence[int]) -> list[int]:
+    """How much each value is above the one before; 0 for the first."""
+    return [0, *map(sub, values[1:], values)]
+
+
+def _column(values: Sequence[int], codes: str) -> array[int]:
     """`values` in the narrowest integers that hold them."""
     for code in codes[:-1]:
         try:

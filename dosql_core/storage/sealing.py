@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from array import array
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from itertools import islice, pairwise
-from operator import itemgetter
+from dataclasses import dataclass
+from itertools import islice
+from operator import itemgetter, lt
 
 from dosql_core.identifiers import Lsn, Microseconds, PageNumber
 from dosql_core.storage.block_encoding import EncodedBlock, Predecessor, Version, encode_page
@@ -44,6 +45,12 @@ class _Growth:
     lsn: Lsn
     page_count_before: int
     is_written: bytearray
+
+    def note(self, page: PageNumber) -> None:
+        """Take note that the commit wrote `page`."""
+        index = page - self.page_count_before - 1
+        if 0 <= index < len(self.is_written):
+            self.is_written[index] = 1
 
     def unwritten(self) -> Iterator[PageNumber]:
         index = self.is_written.find(0)
@@ -84,7 +91,7 @@ class SegmentSealing:
         self._page_size = stack.page_size
         self._first = commits[0].lsn
         self._growths = _growths(commits, page_count_before)
-        self._pending: dict[PageNumber, list[Version]] = {}
+        self._pending: defaultdict[PageNumber, list[Version]] = defaultdict(list)
         self._pending_bytes = 0
         self._current = self._first
         self._flushed_to = self._first
@@ -102,9 +109,10 @@ class SegmentSealing:
         done = 0
         for page, lsn, content in versions:
             self._add(page, lsn, content)
-            done += 1
-            if progress is not None and done % _PROGRESS_EVERY == 0:
-                progress(done, max(total, done))
+            if progress is not None:
+                done += 1
+                if done % _PROGRESS_EVERY == 0:
+                    progress(done, max(total, done))
         if progress is not None:
             progress(done, done)
 
@@ -147,13 +155,10 @@ class SegmentSealing:
             )
         if page > self._commits[lsn - self._first].page_count:
             return  # written and cut off again in the same commit: no moment shows it
-        growth = self._growths.get(lsn)
-        if growth is not None and page > growth.page_count_before:
-            index = page - growth.page_count_before - 1
-            if index < len(growth.is_written):
-                growth.is_written[index] = 1
-        self._pending.setdefault(page, []).append((lsn, bytes(content)))
-        self._pending_bytes += len(content)
+        if lsn in self._growths:
+            self._growths[lsn].note(page)
+        self._pending[page].append((lsn, content))
+        self._pending_bytes += self._page_size
         if lsn > self._current:
             self._current = lsn
 
@@ -168,7 +173,7 @@ class SegmentSealing:
         else:
             for page_work in work:
                 self._write_page(page_work, self._encode(page_work))
-        self._pending = {}
+        self._pending.clear()
         self._pending_bytes = 0
 
     def _write_in_threads(self, work: Iterator[_PageWork]) -> None:
@@ -204,13 +209,16 @@ class SegmentSealing:
                     or self._stack.locate(page, Lsn(self._first - 1)) is not None
                 )
                 if had_content:
-                    self._pending.setdefault(page, []).append((lsn, bytes(self._page_size)))
+                    self._pending[page].append((lsn, bytes(self._page_size)))
 
     def _prepare(self, page: PageNumber) -> _PageWork | None:
         """The versions of a page that are worth writing, and what precedes them."""
-        versions = sorted(self._pending[page], key=itemgetter(0))
-        if any(a[0] == b[0] for a, b in pairwise(versions)):
-            raise ValueError(f"page {page} was given twice for one LSN")
+        versions = self._pending[page]
+        lsns = [lsn for lsn, _ in versions]
+        if not all(map(lt, lsns, lsns[1:])):
+            versions.sort(key=itemgetter(0))
+            if len(set(lsns)) < len(lsns):
+                raise ValueError(f"page {page} was given twice for one LSN")
         before = self._newest.take(page)
         content: bytes | None = None
         if before is None and not self._was_flushed(page):
@@ -236,12 +244,15 @@ class SegmentSealing:
 
     def _write_page(self, work: _PageWork, blocks: list[EncodedBlock]) -> None:
         page, versions, _ = work
+        first, version_counts, stored_bytes = self._first, self._version_counts, self._stored_bytes
         for block in blocks:
             self._writer.append_block(*block)
             share = (BLOCK_HEADER_BYTES + len(block.payload)) // len(block.lsns)
+            share += _INDEX_ENTRY_BYTES
             for lsn in block.lsns:
-                self._version_counts[lsn - self._first] += 1
-                self._stored_bytes[lsn - self._first] += share + _INDEX_ENTRY_BYTES
+                place = lsn - first
+                version_counts[place] += 1
+                stored_bytes[place] += share
         newest_lsn, newest_content = versions[-1]
         self._newest.keep(page, Predecessor(newest_lsn, blocks[-1].header.depth, newest_content))
         if page >= len(self._is_flushed):
@@ -263,7 +274,7 @@ def settle_times(commits: Sequence[NewCommit], previous: Microseconds | None) ->
     for commit in commits:
         if previous is not None and commit.committed_at < previous:
             flags = commit.flags | CommitFlag.ESTIMATED_TIME
-            commit = replace(commit, committed_at=previous, flags=flags)
+            commit = commit._replace(committed_at=previous, flags=flags)
         previous = commit.committed_at
         settled.append(commit)
     return settled

@@ -235,9 +235,7 @@ class SegmentReader:
         start = max(0, bisect_right(self._chunk_lsns, first) - 1)
         for chunk_index in range(start, bisect_right(self._chunk_lsns, last)):
             chunk = self._chunk(chunk_index)
-            for index, lsn in enumerate(chunk.lsns):
-                if first <= lsn <= last:
-                    yield chunk.record(index)
+            yield from chunk.records(bisect_left(chunk.lsns, first), bisect_right(chunk.lsns, last))
 
     def commits_backwards(self, last: Lsn) -> Iterator[CommitRecord]:
         """The records from `last` down to the segment's first."""

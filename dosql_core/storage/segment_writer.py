@@ -7,6 +7,7 @@ import os
 import zlib
 from array import array
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from types import TracebackType
 from typing import BinaryIO, NamedTuple
 
@@ -95,9 +96,8 @@ class SegmentWriter:
         if keys and high | (lsns[0] - first) <= keys[-1]:
             self._is_sorted = False
         location = self._offset << POSITION_BITS
-        for position, lsn in enumerate(lsns):
-            keys.append(high | (lsn - first))
-            self._locations.append(location | position)
+        keys.extend([high | (lsn - first) for lsn in lsns])
+        self._locations.extend(range(location, location + len(lsns)))
         self._file.write(packed)
         self._offset += len(packed)
 
@@ -150,23 +150,14 @@ class SegmentWriter:
         """Write the chunks and their directory; returns its offset, its checksum, its length."""
         first_lsns, first_times, ends = array("Q"), array("q"), array("Q")
         checksums = array("I")
-        chunk: list[CommitRecord] = []
-
-        def write_chunk() -> None:
+        following = iter(commits)
+        while chunk := list(islice(following, COMMITS_PER_CHUNK)):
             packed = pack_chunk(chunk)
             self._write(packed)
             first_lsns.append(chunk[0].lsn)
             first_times.append(chunk[0].committed_at)
             ends.append(self._offset)
             checksums.append(zlib.crc32(packed))
-            chunk.clear()
-
-        for commit in commits:
-            chunk.append(commit)
-            if len(chunk) == COMMITS_PER_CHUNK:
-                write_chunk()
-        if chunk:
-            write_chunk()
         directory = b"".join(c.tobytes() for c in (first_lsns, first_times, ends, checksums))
         offset = self._offset
         self._write(directory)

@@ -196,7 +196,7 @@ def test_a_table_that_was_not_there_is_called_by_its_own_name(con: Any) -> None:
 
 
 def test_a_past_that_cannot_stand_beside_the_present_is_read_alone(con: Any, path: str) -> None:
-    con.execute("create view spelled_out as select * from main.account")
+    con.execute("create view spelled_out as select main.balance from main.account as main")
     lsn = con.lsn
     with pytest.raises(NotSupportedError, match="spelled_out") as told:
         con.execute("select * from account as of lsn ?", (lsn,))

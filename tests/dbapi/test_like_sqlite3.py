@@ -262,3 +262,14 @@ def test_what_returns_nothing_ends_the_statement_before(module, sql):
         cursor = con.execute("values (1), (2), (3)")
         cursor.execute(sql)
         con.execute("drop table t")  # which a statement that runs would lock
+
+
+def test_a_trace_shows_the_statements_of_a_script_and_nothing_else():
+    def traced(module: Any) -> list[str]:
+        seen: list[str] = []
+        with contextlib.closing(module.connect(":memory:")) as con:
+            con.set_trace_callback(seen.append)
+            con.executescript("begin; select 1; /* nothing */; commit")
+        return [text.strip() for text in seen]
+
+    assert traced(dosql_dbapi) == traced(sqlite3) != []

@@ -27,6 +27,7 @@ TITLES = {
     "alembic-suite": "Alembic",
     "peewee-suite": "Peewee",
     "django-suite": "Django",
+    "pyiceberg-suite": "pyiceberg's tests for a REST catalog",
 }
 
 _HEAD = """# Compatibility

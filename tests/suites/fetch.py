@@ -68,6 +68,11 @@ ARCHIVES = {
         "1.20.1",
         "83490def1f723413db5096591f7609ac52544805be93849170088ed04f5a2e0b",
     ),
+    "pyiceberg": SourceArchive(
+        "pyiceberg",
+        "0.12.0",
+        "19f165d298054f9436108691098b60fa0fa99d0eff5fb884700c43b29334a39d",
+    ),
     "django": SourceArchive(
         "django",
         "5.2.19",

@@ -3,8 +3,9 @@
 Python runs signal handlers between its own instructions, so a handler alone would wait until
 SQLite comes back from a query that may never end. The interpreter's C code, however, writes to a
 "wakeup" pipe at once; a thread that reads it interrupts the connection while the main thread is
-still inside SQLite. The handler itself only takes a note: no exception is thrown into the middle
-of the driver. A second Ctrl-C does throw, in case it is not SQLite that keeps us.
+still inside SQLite. It does so until the work has stopped, for SQLite forgets an interruption that
+comes between two statements. The handler itself only takes a note: no exception is thrown into the
+middle of the driver. A second Ctrl-C does throw, in case it is not SQLite that keeps us.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+_INTERRUPTED_AGAIN_SECONDS = 0.05
 
 
 class InterruptedByUserError(Exception):
@@ -29,6 +32,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.is_requested = False
+        self._is_over = threading.Event()
 
     def check(self) -> None:
         """Stop here if the user asked for it.
@@ -38,17 +42,25 @@ class Interruption:
         if self.is_requested:
             raise InterruptedByUserError
 
+    def end(self) -> None:
+        """What was to be stopped has stopped."""
+        self._is_over.set()
+
     @contextmanager
     def watching(self, interrupt: Callable[[], None]) -> Iterator[None]:
-        """While inside, Ctrl-C calls `interrupt` from another thread, as often as it is pressed."""
+        """While inside, Ctrl-C calls `interrupt` from another thread until `end` is called."""
         self.is_requested = False
+        self._is_over = is_over = threading.Event()
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         read_end, write_end = os.pipe()
         os.set_blocking(write_end, False)
         watcher = threading.Thread(
-            target=_pass_signals_on, args=(read_end, interrupt), name="dosql-interrupt", daemon=True
+            target=_pass_signals_on,
+            args=(read_end, interrupt, is_over),
+            name="dosql-interrupt",
+            daemon=True,
         )
         previous_handler = signal.signal(signal.SIGINT, self._note)
         previous_wakeup = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
@@ -56,6 +68,7 @@ class Interruption:
         try:
             yield
         finally:
+            is_over.set()
             signal.set_wakeup_fd(previous_wakeup)
             signal.signal(signal.SIGINT, previous_handler)
             os.close(write_end)  # the watcher reads the end of the pipe and leaves
@@ -68,7 +81,11 @@ class Interruption:
         self.is_requested = True
 
 
-def _pass_signals_on(read_end: int, interrupt: Callable[[], None]) -> None:
+def _pass_signals_on(
+    read_end: int, interrupt: Callable[[], None], is_over: threading.Event
+) -> None:
     while received := os.read(read_end, 64):
         if signal.SIGINT in received:
             interrupt()
+            while not is_over.wait(_INTERRUPTED_AGAIN_SECONDS):
+                interrupt()

@@ -284,6 +284,7 @@ class Shell:
         print(error_text(error, colour=wants_colour(sys.stderr), label=label), file=sys.stderr)
 
     def _tell_interruption(self) -> None:
+        self.interruption.end()
         self.error_count += 1
         self.output.flush()
         if not self.is_interactive:

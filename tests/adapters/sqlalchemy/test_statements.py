@@ -49,6 +49,23 @@ def test_dml_returns_rows(bank, before):
         assert result.lastrowid == 4
 
 
+def test_listeners_for_every_engine_hear_of_statements(bank, before):
+    statements: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        statements.append(statement)
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        with bank.connect() as connection:
+            connection.execute(text("select 1"))
+        with bank.execution_options(as_of=before).connect() as connection:
+            connection.execute(text("select 2"))
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    assert statements == ["select 1", "select 2"]
+
+
 def test_many_objects_are_inserted_in_few_statements_and_get_their_keys_in_order(bank):
     statements = []
     sa.event.listen(bank, "before_cursor_execute", lambda *call: statements.append(call[2]))

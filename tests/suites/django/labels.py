@@ -1,32 +1,39 @@
-"""The labels of Django's test suite that are about the database.
+"""The labels of Django's test suite that touch the database, be it in passing.
 
-Left out are those about pages, forms, templates, mail and the admin, which use it in passing.
+Left out are those that do not (mail, templates, translations, signing and the like), and the two
+that need another database: GIS and PostgreSQL.
 """
 
 from __future__ import annotations
 
 _ALL = """
-aggregation aggregation_regress annotations apps async backends basic builtin_server
-bulk_create composite_pk constraints contenttypes_tests custom_columns custom_lookups
-custom_managers custom_methods custom_migration_operations custom_pk datatypes dates datetimes
-db_functions db_typecasts db_utils dbshell defer defer_regress delete delete_regress
-distinct_on_fields empty empty_models expressions expressions_case expressions_window
-extra_regress field_defaults field_subclassing file_storage filtered_relation fixtures
-fixtures_model_package fixtures_regress force_insert_update foreign_object from_db_value
-generic_inline_admin generic_relations generic_relations_regress get_earliest_or_latest
-get_object_or_404 get_or_create indexes inline_formsets inspectdb introspection
-invalid_models_tests known_related_objects lookup m2m_and_m2o m2m_intermediary m2m_multiple
-m2m_recursive m2m_regress m2m_signals m2m_through m2m_through_regress m2o_recursive
-managers_regress many_to_many many_to_one many_to_one_null max_lengths migrate_signals
-migration_test_data_persistence migrations model_fields model_forms model_formsets
-model_formsets_regress model_indexes model_inheritance model_inheritance_regress model_options
-model_package model_regress multiple_database mutually_referential nested_foreign_keys null_fk
-null_fk_ordering null_queries one_to_one or_lookups order_with_respect_to ordering pagination
-prefetch_related properties proxy_model_inheritance proxy_models queries queryset_pickle
-raw_query reserved_names reverse_lookup save_delete_hooks schema select_for_update
-select_related select_related_onetoone select_related_regress serializers sessions_tests
-signals sites_framework sites_tests str string_lookup swappable_models test_utils timezones
-transaction_hooks transactions unmanaged_models update update_only_fields validation validators
-xor_lookups
+absolute_url_overrides admin_autodiscover admin_changelist admin_checks admin_custom_urls
+admin_default_site admin_docs admin_filters admin_inlines admin_ordering admin_registration
+admin_scripts admin_utils admin_views admin_widgets aggregation aggregation_regress annotations
+app_loading apps asgi async auth_tests backends base basic builtin_server bulk_create cache
+check_framework composite_pk constraints contenttypes_tests context_processors csrf_tests
+custom_columns custom_lookups custom_managers custom_methods custom_migration_operations custom_pk
+datatypes dates datetimes db_functions db_typecasts db_utils dbshell defer defer_regress delete
+delete_regress distinct_on_fields empty empty_models expressions expressions_case expressions_window
+extra_regress field_deconstruction field_defaults field_subclassing file_storage file_uploads
+filtered_relation fixtures fixtures_model_package fixtures_regress flatpages_tests
+force_insert_update foreign_object forms_tests from_db_value generic_inline_admin generic_relations
+generic_relations_regress generic_views get_earliest_or_latest get_object_or_404 get_or_create
+handlers indexes inline_formsets inspectdb introspection invalid_models_tests known_related_objects
+logging_tests lookup m2m_and_m2o m2m_intermediary m2m_multiple m2m_recursive m2m_regress m2m_signals
+m2m_through m2m_through_regress m2o_recursive managers_regress many_to_many many_to_one
+many_to_one_null max_lengths messages_tests middleware migrate_signals
+migration_test_data_persistence migrations model_enums model_fields model_forms model_formsets
+model_formsets_regress model_indexes model_inheritance model_inheritance_regress model_meta
+model_options model_package model_regress model_utils modeladmin multiple_database
+mutually_referential nested_foreign_keys null_fk null_fk_ordering null_queries one_to_one or_lookups
+order_with_respect_to ordering pagination prefetch_related properties proxy_model_inheritance
+proxy_models queries queryset_pickle raw_query redirects_tests requests_tests reserved_names
+resolve_url reverse_lookup save_delete_hooks schema select_for_update select_related
+select_related_onetoone select_related_regress serializers servers sessions_tests settings_tests
+shell shortcuts signals sitemaps_tests sites_framework sites_tests staticfiles_tests str
+string_lookup swappable_models syndication_tests test_client test_client_regress test_exceptions
+test_runner test_runner_apps test_utils timezones transaction_hooks transactions unmanaged_models
+update update_only_fields user_commands validation validators view_tests wsgi xor_lookups
 """
 LABELS = tuple(_ALL.split())

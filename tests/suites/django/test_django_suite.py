@@ -88,12 +88,19 @@ def archive() -> Path:
     return fetch(name)
 
 
+@pytest.fixture(scope="module")
+def stock(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Verdicts:
+    """What becomes of the tests on Django's own backend.
+
+    In memory: in a file it trips over tests that close each other's connections.
+    """
+    return run(archive, "stock", "memory", tmp_path_factory.mktemp("stock"))
+
+
 @pytest.mark.parametrize("setting", ["memory", "file"])
 def test_what_passes_on_djangos_backend_passes(
-    setting: str, archive: Path, tmp_path: Path, pytestconfig: pytest.Config
+    setting: str, archive: Path, stock: Verdicts, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    # In a file Django's own backend trips over tests that close each other's connections.
-    stock = run(archive, "stock", "memory", tmp_path)
     ours = run(archive, "ours", setting, tmp_path)
     outcome = Outcome(
         part="in-memory database" if setting == "memory" else "database file",
