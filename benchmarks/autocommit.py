@@ -7,9 +7,7 @@ commits; the others keep none.
 from __future__ import annotations
 
 import itertools
-import statistics
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import contenders
@@ -21,7 +19,6 @@ from measure import (
     latencies,
     percentiles,
     ratio,
-    run_alone,
     settings,
 )
 
@@ -89,51 +86,9 @@ def compare(durability: str, how: Settings) -> tuple[Table, Table]:
     return speeds, tails
 
 
-def alone(name: str, path: str, durability: str, count: int, rounds: int) -> list[float]:
-    """Seconds of each round of `count` autocommit inserts by one contender in its own process."""
-    library, _, recorded = name.partition(" + ")
-    opener = {**contenders.OPENERS, "doltlite": contenders.open_doltlite}[library]
-    connection = opener(Path(path), durability)
-    connection.execute(CREATE)
-    write = writer(connection, "INSERT")
-
-    def write_and_record() -> None:
-        write()
-        connection.execute("select dolt_commit('-A', '-m', 'one row')").fetchall()
-
-    work = repeated(write_and_record if recorded else write, count)
-    timing = alternate({name: work}, count, rounds=rounds)[name]
-    connection.close()
-    return list(timing.round_seconds)
-
-
-def against_doltlite(how: Settings) -> Table:
-    table = Table(
-        "DoltLite: INSERT, each contender alone in its process",
-        ("durability", "contender", "us a commit", "of sqlite3's speed", "peak memory MB"),
-    )
-    count, rounds = how.scaled(500, 100), how.rounds(7)
-    for durability in ("full", "off"):
-        anchor = None
-        for name in ("sqlite3", "dosql", "doltlite", "doltlite + dolt_commit"):
-            path = how.scratch / f"alone-{name}-{durability}.db"
-            told = run_alone(alone, name, str(path), durability, count, rounds)
-            microseconds = statistics.median(told.value) / count * 1e6
-            anchor = anchor or microseconds
-            speed = ratio(anchor / microseconds)
-            table.add(durability, name, microseconds, speed, told.peak_bytes / 1e6)
-    table.notes.append(
-        "DoltLite keeps nothing of a SQLite commit in its history before `dolt_commit` records it; "
-        "its `synchronous` NORMAL syncs as often as FULL (counted), so only FULL and OFF compare"
-    )
-    return table
-
-
 def main() -> None:
     with settings(__doc__) as how:
         tables = [table for durability in DURABILITIES for table in compare(durability, how)]
-        if contenders.has_doltlite():
-            tables.append(against_doltlite(how))
         finish("autocommit", "Autocommit writes", tables, how)
 
 

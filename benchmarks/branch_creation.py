@@ -47,21 +47,6 @@ def create_branches(path: str, row_count: int, count: int) -> list[list[float]]:
     return [creating, opening, writing]
 
 
-def doltlite_branches(path: str, stored_bytes: int, count: int) -> list[float]:
-    connection = contenders.open_doltlite(Path(path), "full")
-    row_count = filled_database.fill(connection, stored_bytes)
-    connection.execute("select dolt_commit('-A', '-m', 'filled')").fetchone()
-    spent = []
-    for n, key in enumerate(filled_database.keys(row_count, count)):
-        connection.execute("update item set k = k + 1 where id = ?", (key,))
-        connection.execute("select dolt_commit('-A', '-m', 'one')").fetchone()
-        began = time.perf_counter()
-        connection.execute(f"select dolt_branch('b{n}')").fetchone()
-        spent.append(time.perf_counter() - began)
-    connection.close()
-    return spent
-
-
 def compare(how: Settings, megabytes: int, table: Table) -> None:
     path = how.scratch / f"branches-{megabytes}.db"
     row_count = run_alone(prepare, str(path), megabytes * MEGABYTE).value
@@ -103,11 +88,6 @@ def main() -> None:
         )
         for megabytes in (10, how.scaled(1000, 50)):
             compare(how, megabytes, table)
-        if contenders.has_doltlite():
-            path = how.scratch / "doltlite.db"
-            told = run_alone(doltlite_branches, str(path), 10 * MEGABYTE, how.scaled(50, 10))
-            spent = percentiles(told.value)
-            table.add("doltlite 10 MB", spent.p50 / 1000, spent.p99 / 1000, "", "", "", "", "")
         finish("branch_creation", "Creating branches", [table], how)
 
 

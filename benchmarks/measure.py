@@ -278,7 +278,8 @@ def machine() -> str:
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return (
         f"{os.cpu_count()} cores, {memory_bytes >> 30} GB, "
-        f"{platform.system()} {platform.release().split('-')[0]}; {', '.join(versions)}"
+        f"{platform.system()} {platform.release().split('-')[0]}, "
+        f"load {os.getloadavg()[1]:.1f}; {', '.join(versions)}"
     )
 
 
