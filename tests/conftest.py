@@ -8,6 +8,7 @@ pytest_plugins = (
     "fixtures.command_line",
     "fixtures.full_disk",
     "fixtures.servers",
+    "fixtures.lake_servers",
     "fixtures.catalog_server",
     "fixtures.lake_tables",
     "fixtures.django_project",

@@ -58,9 +58,10 @@ class WebSocketSession:
         self._service = service
         self._socket = socket
         self._id = uuid.uuid4().hex
-        self._form = Form.JSON
+        self._form = Form.JSON  # of the message before us
+        self._first_form = Form.JSON
         self._pipeline: SourcePipeline | None = None
-        self._answers: asyncio.Queue[Answer | None] = asyncio.Queue(_UNANSWERED_MAX)
+        self._answers: asyncio.Queue[tuple[Answer, Form] | None] = asyncio.Queue(_UNANSWERED_MAX)
         self._messages = TokenBucket(
             lambda: service.settings.limits.messages_per_second, "messages"
         )
@@ -101,6 +102,7 @@ class WebSocketSession:
             raise MalformedMessageError(
                 f"a connect message was expected within {_CONNECT_SECONDS_MAX:.0f} s"
             ) from None
+        self._first_form = self._form
         connect = read_message(self._service, raw, self._form)
         if not isinstance(connect, Connect):
             raise MalformedMessageError("a connect message was expected first")
@@ -126,7 +128,8 @@ class WebSocketSession:
                 limits.message_bytes_max,
                 limits.event_bytes_max,
                 limits.messages_per_second,
-            )
+            ),
+            self._form,
         )
         return pipeline
 
@@ -173,7 +176,7 @@ class WebSocketSession:
             nack = refusal(self._service, error, self._sequence, pipeline.accepted_lsn)
             answer = _at_once(nack)
         if answer is not None:
-            await self._answers.put(answer)
+            await self._answers.put((answer, self._form))
         return True
 
     async def _taken(
@@ -234,15 +237,17 @@ class WebSocketSession:
     def _tell_committed(self, lsn: int) -> None:
         assert self._pipeline is not None
         with contextlib.suppress(asyncio.QueueFull):  # the next ack tells it, too
-            self._answers.put_nowait(_at_once(Ack(0, "ok", self._pipeline.accepted_lsn, lsn)))
+            told = _at_once(Ack(0, "ok", self._pipeline.accepted_lsn, lsn))
+            self._answers.put_nowait((told, self._first_form))
 
     async def _send_answers(self) -> None:
-        while (answer := await self._answers.get()) is not None:
-            await self._send(await answer())
+        while (found := await self._answers.get()) is not None:
+            answer, form = found
+            await self._send(await answer(), form)
 
     async def _refuse(self, error: RefusedError) -> None:
         expected = None if self._pipeline is None else self._pipeline.accepted_lsn
-        await self._send(refusal(self._service, error, None, expected))
+        await self._send(refusal(self._service, error, None, expected), self._first_form)
         is_going = isinstance(error, ShuttingDownError | SourceBusyError)
         code = _GOING_AWAY if is_going else _POLICY_VIOLATION
         await self._socket.close(code, str(error)[:100])
@@ -261,11 +266,11 @@ class WebSocketSession:
         raw: bytes = event["bytes"]
         return raw
 
-    async def _send(self, message: LakeMessage) -> None:
+    async def _send(self, message: LakeMessage, form: Form) -> None:
         if self._socket.application_state is not WebSocketState.CONNECTED:
             return
-        raw = encode_message(message, self._form)
-        if self._form is Form.JSON:
+        raw = encode_message(message, form)
+        if form is Form.JSON:
             await self._socket.send_text(raw.decode())
         else:
             await self._socket.send_bytes(raw)
