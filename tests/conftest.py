@@ -9,6 +9,7 @@ pytest_plugins = (
     "fixtures.full_disk",
     "fixtures.servers",
     "fixtures.lake_servers",
+    "fixtures.tcp_proxy",
     "fixtures.catalog_server",
     "fixtures.lake_tables",
     "fixtures.django_project",

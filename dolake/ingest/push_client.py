@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidURI, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from dolake.changes import SqlValue, TableSchema
@@ -294,7 +294,7 @@ class _Line:
                 f"{self._options.url!r} is not the address of a lake",
                 hint="it looks like ws://lake.example.org:8181/ws",
             ) from error
-        except (OSError, InvalidHandshake, TimeoutError) as error:
+        except (OSError, WebSocketException, TimeoutError) as error:
             raise _lost(f"{self._options.url}: {error}") from error
 
     def _send(self, message: SourceMessage) -> None:
