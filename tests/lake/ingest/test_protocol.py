@@ -25,6 +25,12 @@ from fixtures.lake_servers import FileLakes, LakeProcess
 SHOP = SourceKey("shop", "main")
 
 
+def unpacked(raw: str | bytes) -> dict[str, Any]:
+    """A message, whichever form it has."""
+    found: dict[str, Any] = json.loads(raw) if isinstance(raw, str) else msgspec.msgpack.decode(raw)
+    return found
+
+
 class Line:
     """A connection that speaks JSON as a person would write it."""
 
@@ -40,7 +46,7 @@ class Line:
         while True:
             answer = json.loads(self.socket.recv(timeout=30))
             if answer["type"] != "ack" or answer["sequence"] != 0:  # 0 tells of commits
-                return answer  # type: ignore[no-any-return]
+                return answer
 
 
 @contextmanager
@@ -105,7 +111,7 @@ def test_messages_may_be_msgpack_and_are_answered_so(file_lakes: FileLakes) -> N
     lake = file_lakes.start()
     with connect(lake.websocket_url) as socket:
         socket.send(msgspec.msgpack.encode({"type": "connect", "source": "shop"}))
-        assert msgspec.msgpack.decode(socket.recv(30))["type"] == "welcome"
+        assert unpacked(socket.recv(30))["type"] == "welcome"
         message = {
             "type": "batch",
             "sequence": 1,
@@ -115,7 +121,7 @@ def test_messages_may_be_msgpack_and_are_answered_so(file_lakes: FileLakes) -> N
             "changes": [[0, 1, 0, 0, 0, 0, None, None, [1000, [b"\x01\x02"]]]],
         }
         socket.send(msgspec.msgpack.encode(message))
-        assert msgspec.msgpack.decode(socket.recv(30))["status"] == "persisted"
+        assert unpacked(socket.recv(30))["status"] == "persisted"
     lake.stop()
     assert stored_rows(file_lakes.tables(), SHOP)[1]["t"]["[1000]"]["value"] == "0102"
 
@@ -154,9 +160,7 @@ def test_what_is_wrong_is_refused_with_a_reason_and_the_connection_goes_on(
         for raw in ("{", "", "null", "[]", '"x"', b"", b"\xc1", b"\x00" * 100):
             opened.socket.send(raw)
             answer = opened.socket.recv(30)
-            text = isinstance(answer, str)
-            nack = json.loads(answer) if text else msgspec.msgpack.decode(answer)
-            assert nack["reason"] == "invalid_format"
+            assert unpacked(answer)["reason"] == "invalid_format"
         assert opened.say(**batch(17, 1, 2))["status"] == "persisted"
     lake.stop()
     assert lsns(file_lakes) == [1, 2]
@@ -338,8 +342,7 @@ def test_noise_between_good_messages_loses_nothing(
 def heard_lsn(opened: Line) -> int:
     """The LSN of the answer, in whichever form it comes; 0 for a nack."""
     while True:
-        raw = opened.socket.recv(30)
-        answer = json.loads(raw) if isinstance(raw, str) else msgspec.msgpack.decode(raw)
+        answer = unpacked(opened.socket.recv(30))
         if answer.get("sequence") != 0:
             return int(answer.get("lsn", 0))
 
