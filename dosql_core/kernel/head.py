@@ -29,23 +29,22 @@ from dosql_core.errors import (
 )
 from dosql_core.identifiers import EMPTY_LSN, BranchId, Lsn, Microseconds
 from dosql_core.kernel import overlay_vfs
-from dosql_core.kernel.adoption import HeadPages, Progress, adopt, close_gap, equals_moment
+from dosql_core.kernel.adoption import HeadPages, Progress
 from dosql_core.kernel.capture import Capture
 from dosql_core.kernel.change_causes import CauseLog
 from dosql_core.kernel.commit_times import CommitTimes
 from dosql_core.kernel.connection import OPEN_CREATE, OPEN_READ_WRITE, keep_off_the_wal, run
 from dosql_core.kernel.group_commit import GroupCommit
-from dosql_core.kernel.keeper import Keeper, Stamp, new_stamp, stamp_of
+from dosql_core.kernel.keeper import Keeper, stamp_of
 from dosql_core.kernel.maintenance import Maintenance
 from dosql_core.kernel.overlay_map import OverlayMap
+from dosql_core.kernel.resumption import begin_history, find_out_what_happened
 from dosql_core.kernel.turnstile import Turnstile
 from dosql_core.kernel.wal_index import WalIndex, WalState
 from dosql_core.kernel.wal_position import (
     CapturedPosition,
-    FramesLost,
     GapFound,
     LsnClock,
-    first_uncaptured_frame,
 )
 from dosql_core.kernel.write_gate import WriteGate
 from dosql_core.storage.branch_history import BranchHistory
@@ -296,14 +295,14 @@ class Head:
                 keeper.keep()
                 self.own_history.refresh()
                 if not self.own_history.captured and self.place.parent is None:
-                    self._begin_history(keeper, on_progress)
+                    begin_history(self, keeper, on_progress)
                 elif self.index.state().frames == 0:
-                    self._find_out_what_happened(stamp)
+                    find_out_what_happened(self, stamp)
                 else:
                     # a WAL that is all in the file already restarts at the next commit: before
                     # anybody commits, what it held has to be captured and recorded as complete
                     with keeper.write_lock(self.gate) as state:
-                        self._find_out_what_happened(stamp)
+                        find_out_what_happened(self, stamp)
                         keeper.recycle(state)
             except BaseException:
                 keeper.close(tidy=False)
@@ -312,115 +311,6 @@ class Head:
                 raise
             self._keeper = keeper
             return True
-
-    def _begin_history(self, keeper: Keeper, on_progress: Progress | None) -> None:
-        """Adopt an existing database, or note that there is none yet.
-
-        After that note a crash cannot make our own first commits pass for a file to be adopted.
-        """
-        now = Microseconds(time.time_ns() // 1000)
-        with contextlib.ExitStack() as pinning:
-            with keeper.write_lock(self.gate):
-                keeper.release()
-                is_in_file = keeper.checkpoint(self.index.state())
-                keeper.keep()
-                _connection, state = pinning.enter_context(self.pinned())
-                is_new = not (state.pages or self._file_pages() > 1 or self._has_schema())
-                lsn = Lsn(0 if is_new else 1)
-                position = self._position_at(state, lsn, is_complete=is_in_file)
-            if is_new:
-                self.capture.record_position(position)
-                return
-            # K's mark stands: foreign programs may write on meanwhile and begin the WAL anew where
-            # all of it is in the file, but nobody can write to the file
-            pages = self.pages(replace(state, frames=0) if is_in_file else state)
-            try:
-                adopt(pages, self.own_history, position, now, on_progress)
-            finally:
-                pages.close()
-
-    def _find_out_what_happened(self, stamp: Stamp | None) -> None:
-        """Continue history where it ends, or record a gap.
-
-        `stamp` is the one the database file has, or had before we opened it.
-        """
-        with self.pinned() as (_connection, state):
-            captured = CapturedPosition.from_json(self.own_history.captured)
-            reason = self._why_not_continued(captured, state, stamp)
-            if reason is None:
-                return
-            if state.frames and (self.place.is_overlay or self._file_is_newest(state)):
-                # K died between a complete checkpoint and its record: all of the WAL is new
-                self.capture.record_position(CapturedPosition(
-                    state.salts, 0, (0, 0), False, captured.ring, self.own_history.newest_lsn
-                ))  # fmt: skip
-            elif self.place.is_overlay:
-                raise LostCommitsError(f"{self.place.database_path}: {reason}")
-            else:
-                lsn = self._record_gap(state, reason)
-                self.opening_note = f"{reason}: " + (
-                    "its pages are those history has" if lsn is None else f"see LSN {lsn}"
-                )
-
-    def _has_schema(self) -> bool:
-        return bool(run(self.pin_connection, "SELECT 1 FROM sqlite_schema LIMIT 1"))
-
-    def _file_pages(self) -> int:
-        return os.stat(self.place.database_path).st_size // self.page_size
-
-    def _file_is_newest(self, state: WalState) -> bool:
-        """Whether the database file, its WAL left aside, is at the newest commit of history."""
-        newest = self.own_history.newest_lsn
-        pages = self.pages(replace(state, frames=0))
-        try:
-            return equals_moment(pages, self.history, newest)
-        finally:
-            pages.close()
-
-    def _why_not_continued(
-        self, captured: CapturedPosition, state: WalState, stamp: Stamp | None
-    ) -> str | None:
-        is_untouched = self.place.is_overlay or captured.stamp == stamp is not None
-        if state.frames == 0:
-            if not captured.is_complete:
-                return "the WAL with the newest commits is gone"
-            if is_untouched:
-                return None
-            return "the file was written by another program, copied or replaced"
-        try:
-            first_uncaptured_frame(captured, state, self.clock.descriptor(), self.page_size)
-        except FramesLost as lost:
-            raise LostCommitsError(f"{self.place.database_path}: {lost}") from lost
-        except GapFound as gap:
-            return str(gap)
-        if state.salts != captured.salts and not is_untouched:
-            # a restarted WAL looks the same after commits that were checkpointed unseen
-            return "another program checkpointed while nobody watched"
-        return None
-
-    def _record_gap(self, state: WalState, reason: str) -> Lsn | None:
-        now = Microseconds(max(time.time_ns() // 1000, self.times.next_time()))
-        is_in_file = state.frames == 0  # where it is not, the cycle that follows will do it
-        position = self._position_at(state, self.own_history.newest_lsn, is_complete=is_in_file)
-        pages = self.pages(state)
-        try:
-            return close_gap(pages, self.own_history, self.history, position, now, reason)
-        finally:
-            pages.close()
-
-    def _position_at(
-        self, state: WalState, checkpointed: Lsn, *, is_complete: bool
-    ) -> CapturedPosition:
-        """The position of a head whose pages at `state` history has, however it came by them."""
-        return CapturedPosition(
-            state.salts,
-            state.frames,
-            state.checksum if state.frames else (0, 0),
-            is_complete,
-            self.times.position,
-            checkpointed,
-            new_stamp(self.place.database_path) if is_complete else None,
-        )
 
     def pages(self, state: WalState) -> HeadPages:
         """The head's pages at a state that a read transaction pins."""
