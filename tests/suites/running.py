@@ -9,11 +9,14 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from suites.compatibility_table import Outcome, python_version, record, summary_line
 
 SWAPPED = Path(__file__).resolve().parent / "swapped"
 OUTPUT_SHOWN_MAX = 4000
@@ -86,6 +89,34 @@ def undeclared(ours: Verdicts, stock: Verdicts, declared: Mapping[str, str]) -> 
         elif not is_kept and identifier not in declared:
             findings.append(f"{identifier}: {verdict.outcome}: {verdict.reason}")
     return findings
+
+
+def publish(
+    config: pytest.Config,
+    suite: str,
+    ours: Verdicts,
+    stock: Verdicts | None = None,
+    *,
+    under: str,
+    part: str = "",
+) -> None:
+    """Keep what a suite gave for docs/compatibility.md, and print it in one line.
+
+    `under` is what it ran with, besides this Python; `part` names one of several runs.
+    """
+    counts = Counter(verdict.outcome for verdict in ours.values())
+    outcome = Outcome(
+        part=part,
+        under=f"{python_version()}, {under}",
+        collected=len(ours),
+        passed=counts["passed"],
+        skipped=counts["skipped"],
+        failed=counts["failed"],
+        stock_collected=None if stock is None else len(stock),
+        stock_passed=None if stock is None else count(stock, "passed"),
+    )
+    record(suite, [outcome])
+    show(config, summary_line(suite, [outcome]))
 
 
 def show(config: pytest.Config, line: str) -> None:

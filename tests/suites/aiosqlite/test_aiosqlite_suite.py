@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from suites.compatibility_table import Outcome, python_version, record, summary_line
 from suites.fetch import ARCHIVES, fetch
-from suites.running import Verdicts, count, run_suite, show, undeclared
+from suites.running import Verdicts, publish, run_suite, undeclared
 
 CHILD = Path(__file__).with_name("child.py")
 TESTS_COUNT = 30
@@ -33,17 +32,8 @@ def run_tests(folder: Path, *, swapped: bool) -> Verdicts:
 def test_aiosqlites_tests_pass(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     stock = run_tests(tmp_path / "stock", swapped=False)
     ours = run_tests(tmp_path / "ours", swapped=True)
-    outcome = Outcome(
-        part="",
-        under=f"{python_version()}, aiosqlite {ARCHIVES['aiosqlite'].version}",
-        collected=len(ours),
-        passed=count(ours, "passed"),
-        skipped=count(ours, "skipped"),
-        failed=count(ours, "failed"),
-        stock_collected=len(stock),
-        stock_passed=count(stock, "passed"),
+    publish(
+        pytestconfig, "aiosqlite", ours, stock, under=f"aiosqlite {ARCHIVES['aiosqlite'].version}"
     )
-    record("aiosqlite", [outcome])
-    show(pytestconfig, summary_line("aiosqlite", [outcome]))
     assert len(ours) == TESTS_COUNT
     assert undeclared(ours, stock, NOT_PASSED) == []

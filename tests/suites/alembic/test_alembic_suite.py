@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from suites.compatibility_table import Outcome, python_version, record, summary_line
 from suites.fetch import ARCHIVES, fetch
-from suites.running import Verdicts, count, run_suite, show, undeclared
+from suites.running import Verdicts, publish, run_suite, undeclared
 
 CHILD = Path(__file__).parents[1] / "sqlalchemy_testing.py"
 SECONDS_MAX = 1200.0
@@ -30,19 +29,13 @@ def test_what_passes_on_the_stock_dialect_passes(
     installed = importlib.metadata.version("alembic")
     assert installed == ARCHIVES["alembic"].version, "the suite must be that of what it tests"
     stock, ours = run("sqlite", tmp_path), run("dosql", tmp_path)
-    outcome = Outcome(
-        part="",
-        under=f"{python_version()}, Alembic {installed}, "
-        f"SQLAlchemy {importlib.metadata.version('sqlalchemy')}",
-        collected=len(ours),
-        passed=count(ours, "passed"),
-        skipped=count(ours, "skipped"),
-        failed=count(ours, "failed"),
-        stock_collected=len(stock),
-        stock_passed=count(stock, "passed"),
+    publish(
+        pytestconfig,
+        "alembic-suite",
+        ours,
+        stock,
+        under=f"Alembic {installed}, SQLAlchemy {importlib.metadata.version('sqlalchemy')}",
     )
-    record("alembic-suite", [outcome])
-    show(pytestconfig, summary_line("alembic-suite", [outcome]))
     assert undeclared(ours, stock, NOT_PASSED) == []
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from suites.compatibility_table import Outcome, python_version, record, summary_line
 from suites.fetch import ARCHIVES, fetch
-from suites.running import count, run_suite, show
+from suites.running import count, publish, run_suite
 
 CHILD = Path(__file__).with_name("child.py")
 TESTS_COUNT = 36
@@ -28,15 +27,11 @@ def test_the_strict_driver_complies(tmp_path: Path, pytestconfig: pytest.Config)
         timeout_seconds=120.0,
         python_path=[fetch("dbapi-compliance")],
     )
-    outcome = Outcome(
-        part="",
-        under=f"{python_version()}, dbapi-compliance {ARCHIVES['dbapi-compliance'].version}",
-        collected=len(verdicts),
-        passed=count(verdicts, "passed"),
-        skipped=count(verdicts, "skipped"),
-        failed=count(verdicts, "failed"),
+    publish(
+        pytestconfig,
+        "dbapi-compliance",
+        verdicts,
+        under=f"dbapi-compliance {ARCHIVES['dbapi-compliance'].version}",
     )
-    record("dbapi-compliance", [outcome])
-    show(pytestconfig, summary_line("dbapi-compliance", [outcome]))
     assert {name: v.reason for name, v in verdicts.items() if v.outcome == "failed"} == {}
     assert (len(verdicts), count(verdicts, "skipped")) == (TESTS_COUNT, UNWRITTEN_COUNT)

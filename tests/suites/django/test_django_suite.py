@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from suites.compatibility_table import Outcome, python_version, record, summary_line
 from suites.django.labels import LABELS
 from suites.fetch import ARCHIVES, fetch
-from suites.running import Verdicts, count, run_suite, show, undeclared
+from suites.running import Verdicts, publish, run_suite, undeclared
 
 HERE = Path(__file__).parent
 SECONDS_MAX = 3 * 3600.0
@@ -102,18 +101,14 @@ def test_what_passes_on_djangos_backend_passes(
     setting: str, archive: Path, stock: Verdicts, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     ours = run(archive, "ours", setting, tmp_path)
-    outcome = Outcome(
+    publish(
+        pytestconfig,
+        "django-suite",
+        ours,
+        stock,
+        under=f"Django {importlib.metadata.version('django')}",
         part="in-memory database" if setting == "memory" else "database file",
-        under=f"{python_version()}, Django {importlib.metadata.version('django')}",
-        collected=len(ours),
-        passed=count(ours, "passed"),
-        skipped=count(ours, "skipped"),
-        failed=count(ours, "failed"),
-        stock_collected=len(stock),
-        stock_passed=count(stock, "passed"),
     )
-    record("django-suite", [outcome])
-    show(pytestconfig, summary_line("django-suite", [outcome]))
     declared = NOT_PASSED | (NOT_PASSED_IN_FILES if setting == "file" else {})
     if importlib.metadata.version("django").startswith("6."):
         declared |= NOT_PASSED_ON_6

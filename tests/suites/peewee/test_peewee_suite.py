@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.run_options import skip_or_fail
-from suites.compatibility_table import Outcome, python_version, record, summary_line
-from suites.running import Verdicts, count, run_suite, show, undeclared
+from suites.running import Verdicts, publish, run_suite, undeclared
 
 CHILD = Path(__file__).with_name("child.py")
 SECONDS_MAX = 900.0
@@ -64,17 +63,6 @@ def test_what_passes_on_the_stock_database_passes(
 ) -> None:
     stock = run(source, "stock", tmp_path)
     ours = run(source, "dosql", tmp_path)
-    outcome = Outcome(
-        part="",
-        under=f"{python_version()}, Peewee {version(source)}",
-        collected=len(ours),
-        passed=count(ours, "passed"),
-        skipped=count(ours, "skipped"),
-        failed=count(ours, "failed"),
-        stock_collected=len(stock),
-        stock_passed=count(stock, "passed"),
-    )
-    record("peewee-suite", [outcome])
-    show(pytestconfig, summary_line("peewee-suite", [outcome]))
+    publish(pytestconfig, "peewee-suite", ours, stock, under=f"Peewee {version(source)}")
     assert undeclared(ours, stock, NOT_PASSED) == []
     assert len(ours) >= COLLECTED_MIN

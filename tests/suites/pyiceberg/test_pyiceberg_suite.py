@@ -14,9 +14,8 @@ import pytest
 pytest.importorskip("pyiceberg")
 
 from fixtures.catalog_server import catalog_served
-from suites.compatibility_table import Outcome, python_version, record, summary_line
 from suites.fetch import ARCHIVES, fetch
-from suites.running import Verdicts, count, run_suite, show
+from suites.running import Verdicts, publish, run_suite
 
 CHILD = Path(__file__).with_name("child.py")
 SECONDS_MAX = 600.0
@@ -44,18 +43,14 @@ def test_pyicebergs_tests_pass(
         monkeypatch.setenv("PYICEBERG_CATALOG__OURS__TYPE", "rest")
         monkeypatch.setenv("PYICEBERG_CATALOG__OURS__URI", server.url)
         ours = run(tmp_path / "ours", OURS, server.url)
-    outcome = Outcome(
+    publish(
+        pytestconfig,
+        "pyiceberg-suite",
+        ours,
+        stock,
+        under=f"pyiceberg {installed}",
         part="integration/test_catalog.py",
-        under=f"{python_version()}, pyiceberg {installed}",
-        collected=len(ours),
-        passed=count(ours, "passed"),
-        skipped=count(ours, "skipped"),
-        failed=count(ours, "failed"),
-        stock_collected=len(stock),
-        stock_passed=count(stock, "passed"),
     )
-    record("pyiceberg-suite", [outcome])
-    show(pytestconfig, summary_line("pyiceberg-suite", [outcome]))
     assert len(ours) == TESTS_COUNT
     not_passed = {name: told for name, told in ours.items() if told.outcome != "passed"}
     assert not_passed.keys() == NOT_PASSED.keys(), not_passed

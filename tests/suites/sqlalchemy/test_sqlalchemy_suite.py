@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from suites.compatibility_table import Outcome, python_version, record, summary_line
 from suites.fetch import ARCHIVES, fetch
-from suites.running import Verdicts, count, run_suite, show, undeclared
+from suites.running import Verdicts, publish, run_suite, undeclared
 
 CHILD = Path(__file__).parents[1] / "sqlalchemy_testing.py"
 SECONDS_MAX = 900.0
@@ -44,18 +43,14 @@ def test_what_passes_on_the_stock_dialect_passes(
 ) -> None:
     stock = run(archive, "sqlite", setting, tmp_path)
     ours = run(archive, "dosql", setting, tmp_path)
-    outcome = Outcome(
+    publish(
+        pytestconfig,
+        "sqlalchemy-suite",
+        ours,
+        stock,
+        under=f"SQLAlchemy {importlib.metadata.version('sqlalchemy')}",
         part="in-memory database" if setting == "memory" else "database file",
-        under=f"{python_version()}, SQLAlchemy {importlib.metadata.version('sqlalchemy')}",
-        collected=len(ours),
-        passed=count(ours, "passed"),
-        skipped=count(ours, "skipped"),
-        failed=count(ours, "failed"),
-        stock_collected=len(stock),
-        stock_passed=count(stock, "passed"),
     )
-    record("sqlalchemy-suite", [outcome])
-    show(pytestconfig, summary_line("sqlalchemy-suite", [outcome]))
     # The suite goes through the compilers it finds, and so has a test more with ours.
     shared = {name: v for name, v in ours.items() if name in stock or v.outcome != "passed"}
     assert undeclared(shared, stock, NOT_PASSED) == []

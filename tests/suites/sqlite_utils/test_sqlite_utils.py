@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from suites.compatibility_table import Outcome, python_version, record, summary_line
 from suites.fetch import ARCHIVES, fetch
-from suites.running import Verdicts, count, run_suite, show, undeclared
+from suites.running import Verdicts, count, publish, run_suite, undeclared
 from suites.sqlite_utils.not_passed import NOT_PASSED, TIMED
 
 CHILD = Path(__file__).with_name("child.py")
@@ -49,17 +48,12 @@ def run_all(folder: Path, *, swapped: bool) -> Verdicts:
 def test_what_does_not_pass_is_declared(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     stock = run_all(tmp_path / "stock", swapped=False)
     ours = run_all(tmp_path / "ours", swapped=True)
-    outcome = Outcome(
-        part="",
-        under=f"{python_version()}, sqlite-utils {ARCHIVES['sqlite-utils'].version}",
-        collected=len(ours),
-        passed=count(ours, "passed"),
-        skipped=count(ours, "skipped"),
-        failed=count(ours, "failed"),
-        stock_collected=len(stock),
-        stock_passed=count(stock, "passed"),
+    publish(
+        pytestconfig,
+        "sqlite-utils",
+        ours,
+        stock,
+        under=f"sqlite-utils {ARCHIVES['sqlite-utils'].version}",
     )
-    record("sqlite-utils", [outcome])
-    show(pytestconfig, summary_line("sqlite-utils", [outcome]))
     assert count(stock, "passed") >= TESTS_COUNT_MIN
     assert undeclared(ours, stock, NOT_PASSED) == []
