@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from dosql_core.errors import (
     Category,
+    ChangeDecodeError,
     DataError,
     IntegrityError,
     InternalError,
@@ -146,7 +147,7 @@ class RefusedError(OperationalError):
     expected_lsn: int | None = None
 
 
-class MalformedMessageError(RefusedError):
+class MalformedMessageError(RefusedError, ChangeDecodeError):
     """A message does not follow the protocol."""
 
     code = "CDC_DECODE_ERROR"

@@ -43,6 +43,7 @@ from dosql_core.open_branches import OpenBranches
 from dosql_core.options import DatabaseOptions, Retention, SessionOptions
 from dosql_core.storage.database_export import write_database
 from dosql_core.storage.durable_files import make_directory
+from dosql_core.triggers.database_triggers import DatabaseTriggers
 
 Progress = Callable[[int, int], None]
 _registry: dict[str, Database] = {}
@@ -130,6 +131,7 @@ class Database(OpenBranches):
         self.branches = MergeableBranches(self)
         self.snapshots = Snapshots(self)
         self.changes = ChangeStreams(self)
+        self.triggers = DatabaseTriggers(self)
         if options.retention is not None and options.retention != self.retention:
             self.set_retention(options.retention)
 
@@ -280,6 +282,7 @@ class Database(OpenBranches):
                 return
             if _registry.get(self.path) is self:
                 del _registry[self.path]
+            self.triggers.close()
             self._close_heads()
             if not self._is_let_go:
                 deletion.remember_closed(self.path, self.database_id)

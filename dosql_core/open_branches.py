@@ -97,6 +97,12 @@ class OpenBranches:
             if self._head_users[branch_id] == 0 and branch_id != MAIN_BRANCH_ID:
                 self._close_head(branch_id)
 
+    def look_at_schemas_again(self) -> None:
+        """Have every connection find out what triggers there are before it writes next."""
+        with self._lock:
+            for head in self._heads.values():
+                head.schema_mark[0] += 1
+
     def users_of(self, branch_id: BranchId) -> int:
         """How many sessions and operations of this process use the head of a branch."""
         return self._head_users.get(branch_id, 0)

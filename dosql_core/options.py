@@ -37,12 +37,14 @@ class Retention:
 class DatabaseOptions:
     """Settings of one database in this process; the same for every connection to it.
 
+    Shape: `changes` False refuses streams and slots, and notes no causes of changes; nothing else
+    is recorded for them when a transaction commits.
     Units: `wal_capture_bytes` is the size of the live WAL at which history is captured and the WAL
     recycled. A WAL that has stopped growing is synced twice as fast as one that grows.
     """
 
     history: bool = True
-    changes: bool = False
+    changes: bool = True
     create: bool = True
     wal_capture_bytes: int = 16 * 1024 * 1024
     retention: Retention | None = None

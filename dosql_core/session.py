@@ -7,8 +7,10 @@ import datetime
 import os
 import re
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from dosql_core.command_execution import CommandResult, run_command
@@ -57,12 +59,14 @@ from dosql_core.language.periods import PeriodClause
 from dosql_core.options import Durability, SessionOptions
 from dosql_core.pragmas import answer_pragma
 from dosql_core.storage.segment_format import CommitFlag, CommitRecord
+from dosql_core.triggers.row_triggers import RowTriggers
 from dosql_core.triggers.schema_effects import effects_of_schema
+from dosql_core.triggers.trigger_registry import TriggerRegistry
 
 _LONGEST_LOOK_SECONDS = 0.005
 # What a definition says that may change what SQLite changes by itself.
 _CHANGES_EFFECTS = re.compile(
-    r"\b(trigger|rename|on\s+(delete|update)|foreign_keys)\b", re.IGNORECASE
+    r"\b(trigger|rename|alter|on\s+(delete|update)|foreign_keys)\b", re.IGNORECASE
 )
 
 
@@ -120,6 +124,20 @@ class Session:
     def carry_description(self) -> None:
         """Put the waiting description into the open transaction, which has changed something."""
         raise NoHistoryError("this database keeps no history, so commits carry no message")
+
+    @cached_property
+    def triggers(self) -> TriggerRegistry:
+        """Triggers written in Python, for what this connection changes."""
+
+        def install() -> None:
+            row_triggers.install()
+
+        registry = TriggerRegistry(install)
+        row_triggers = RowTriggers(self.kernel, (registry,))
+        return registry
+
+    def after_rollback_to(self) -> None:
+        """The connection went back to a savepoint."""
 
     def note_definition(self, sql: str) -> None:
         """A statement that defines or sets something has run on this connection."""
@@ -261,6 +279,7 @@ class HeadSession(_HistorySession):
         except BaseException:
             database.release_head(branch_id)
             raise
+        self.database = database
         self._bind_hot_calls()
         super().__init__(database, branch_id, self._connection.kernel, options)
 
@@ -269,17 +288,46 @@ class HeadSession(_HistorySession):
         self.leave_write = self._connection.leave_write  # type: ignore[method-assign]
         self.begin_read = self._connection.begin_read  # type: ignore[method-assign]
         self.forget_commit = self._connection.forget_commit  # type: ignore[method-assign]
-        self._connection.find_effects = self._find_effects
+        this = weakref.ref(self)
+
+        def find_effects() -> Effects:
+            session = this()
+            return Effects() if session is None else session._find_effects()
+
+        self._connection.find_effects = find_effects
+        self._row_triggers = RowTriggers(
+            self._connection.kernel,
+            (self.database.triggers, self.triggers),
+            self._connection.tell_cause,
+        )
+
+    @cached_property
+    def triggers(self) -> TriggerRegistry:
+        this = weakref.ref(self)  # or a session would keep itself
+
+        def look_again() -> None:
+            session = this()
+            if session is not None:
+                session._connection.look_at_schema_again()
+
+        return TriggerRegistry(look_again)
+
+    def after_rollback_to(self) -> None:
+        if len(self.triggers) or len(self.database.triggers):
+            self._connection.look_at_schema_again()  # it may have taken TEMP triggers away
 
     def note_definition(self, sql: str) -> None:
-        if _CHANGES_EFFECTS.search(sql):
+        if _CHANGES_EFFECTS.search(sql) or len(self.triggers) or len(self.database.triggers):
             self._head.schema_mark[0] += 1
 
     def _find_effects(self) -> Effects:
-        """What triggers and foreign keys do; the program's callbacks do not see it being read."""
+        """Install Python triggers, and tell what triggers and foreign keys of the schema do."""
         kernel = self._connection.kernel
         with callbacks_set_aside(kernel):
-            return effects_of_schema(kernel)
+            has_handlers = self._row_triggers.install()
+            if not self.database.options.changes:
+                return Effects()
+            return effects_of_schema(kernel, has_handlers=has_handlers)
 
     @property
     def durability(self) -> Durability:

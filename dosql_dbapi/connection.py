@@ -112,7 +112,7 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
         as_of: Any = None,
         durability: str | Durability = Durability.FULL,
         history: bool = True,
-        changes: bool = False,
+        changes: bool = True,
         retention: Retention | None = None,
         create: bool = True,
         on_progress: Callable[[int, int], None] | None = None,

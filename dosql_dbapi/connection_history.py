@@ -15,6 +15,7 @@ from dosql_core.errors import (
 )
 from dosql_core.identifiers import Lsn
 from dosql_core.kernel.connection import KernelConnection
+from dosql_core.triggers.trigger_registry import TriggerRegistry
 from dosql_dbapi.commit_description import follow_session
 from dosql_dbapi.connection_transactions import ConnectionTransactions
 
@@ -42,6 +43,12 @@ class ConnectionHistory(ConnectionTransactions):
         """The branch this connection works on; None without history."""
         self._check_usable()
         return self._session.branch
+
+    @property
+    def triggers(self) -> TriggerRegistry:
+        """Triggers written in Python, for what this connection changes (docs/triggers.md)."""
+        self._check_usable()
+        return self._session.triggers
 
     @property
     def as_of(self) -> Lsn | None:

@@ -98,6 +98,8 @@ def execute_other(cursor: Cursor, connection: Connection, sql: str, parameters: 
     elif kind in _ENDS_TRANSACTION:
         _run_to_first_row(cursor, text, parameters)
         connection._after_statement()
+        if kind is StatementKind.ROLLBACK_TO:
+            connection._session.after_rollback_to()
     elif kind is StatementKind.SAVEPOINT:
         is_first = connection._in_autocommit()
         _run_to_first_row(cursor, text, parameters)

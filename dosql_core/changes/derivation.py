@@ -6,7 +6,7 @@ any program have their events.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from dosql_core.changes.change_cause import Causes
 from dosql_core.changes.change_event import ChangeEvent, EventKind
@@ -17,7 +17,13 @@ from dosql_core.rows.changed_leaves import KnownPages
 from dosql_core.rows.page_image import SCHEMA_ROOT, PageImage, ParsedPages
 from dosql_core.rows.row_change import Operation, named_row_change
 from dosql_core.rows.row_difference import RowDifferences, TablePairs
-from dosql_core.rows.table_layout import Schema, SchemaChange, read_schema, schema_changes
+from dosql_core.rows.table_layout import (
+    Schema,
+    SchemaChange,
+    TableLayout,
+    read_schema,
+    schema_changes,
+)
 from dosql_core.storage.page_history import PageHistory
 from dosql_core.storage.page_walk import PageWalk, WalkedCommit
 from dosql_core.storage.segment_format import CommitFlag, CommitRecord
@@ -49,6 +55,11 @@ class Derivation:
     def lsn(self) -> Lsn:
         """The commit up to which everything was told."""
         return self._walk.lsn
+
+    @property
+    def tables(self) -> Mapping[str, TableLayout]:
+        """The tables there are now, by name; another object when that has changed."""
+        return self._schema.tables
 
     def up_to(self, last: Lsn) -> Iterator[tuple[Lsn, list[ChangeEvent]]]:
         """The events of each commit up to `last`, commit by commit; none is skipped.

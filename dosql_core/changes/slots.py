@@ -6,14 +6,19 @@ import contextlib
 import datetime
 import fcntl
 import os
+import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from dosql_core.changes.change_event import ChangeEvent
+from dosql_core.changes.delivery import DeadLetters, PositionTable, RetryPolicy, deliver
 from dosql_core.changes.subscription import (
     ChangingDatabase,
     Subscription,
     change_filter,
+    require_changes,
 )
 from dosql_core.errors import (
     LsnNotAvailableError,
@@ -30,6 +35,7 @@ from dosql_core.identifiers import MAIN_BRANCH, BranchName, Lsn
 from dosql_core.storage.durable_files import make_directory
 
 DEFAULT_LAG_BYTES_MAX = 10 << 30
+DEFAULT_ACKNOWLEDGE_SECONDS = 0.5
 _NAME_LENGTH_MAX = 63
 
 
@@ -72,8 +78,10 @@ class Slots:
     ) -> SlotInfo:
         """A slot that has read everything up to `from_lsn`; by default up to the present.
 
-        Errors: SlotExistsError; BranchNotFoundError; LsnNotAvailableError, HistoryExpiredError.
+        Errors: SlotExistsError; BranchNotFoundError; LsnNotAvailableError, HistoryExpiredError;
+                ChangesTurnedOffError.
         """
+        require_changes(self._database)
         if not name or len(name) > _NAME_LENGTH_MAX or not name.isprintable() or "/" in name:
             raise ProgrammingError(
                 f"{name[:60]!r} is not a name for a slot",
@@ -159,21 +167,22 @@ class Slots:
         name: str,
         *,
         operations: Collection[str] | None = None,
-        where: Callable[[ChangeEvent], bool] | None = None,
+        where: Callable[[ChangeEvent], bool] | str | None = None,
         markers: bool = False,
         follow: bool = True,
     ) -> Iterator[SlotConsumer]:
         """Read from where the slot stands; one consumer at a time, here or in any process.
 
-        Errors: SlotNotFoundError, SlotInUseError, SlotLostError.
+        Errors: SlotNotFoundError, SlotInUseError, SlotLostError; ChangesTurnedOffError.
         """
+        require_changes(self._database)
         with self._exclusive(name):
             refs = self._database.refs()
             slot = _readable(refs, name)
             wanted = change_filter(slot.tables, operations, where, markers=markers)
             branch = refs.branches[slot.branch_id]
             with Subscription(self._database, branch, slot.lsn, wanted, follow=follow) as changes:
-                yield SlotConsumer(self, name, changes)
+                yield SlotConsumer(self, name, changes, self._database.database_id)
 
     @contextlib.contextmanager
     def _exclusive(self, name: str) -> Iterator[None]:
@@ -202,10 +211,18 @@ class Slots:
 
 
 class SlotConsumer:
-    """The one reader of a slot. What it acknowledges it is never given again."""
+    """The one reader of a slot. What it acknowledges it is never given again.
 
-    def __init__(self, slots: Slots, name: str, changes: Subscription) -> None:
+    Threads: one at a time; `pause`, `resume` and `stop` may come from any.
+    """
+
+    def __init__(self, slots: Slots, name: str, changes: Subscription, identity: str) -> None:
         self._slots = slots
+        self._identity = identity
+        self._stopping = threading.Event()
+        self._going = threading.Event()
+        self._going.set()
+        self._acknowledged_at = time.monotonic()
         self.name = name
         self.changes = changes
 
@@ -222,6 +239,98 @@ class SlotConsumer:
         Errors: SlotLostError.
         """
         self._slots.advance(self.name, self.changes.lsn if lsn is None else lsn)
+        self._acknowledged_at = time.monotonic()
+
+    # -- having a function called ------------------------------------------------------------------
+
+    def run(
+        self,
+        handler: Callable[[ChangeEvent], object],
+        *,
+        retry: RetryPolicy | None = None,
+        dead_letters: DeadLetters | None = None,
+        acknowledge_seconds: float = DEFAULT_ACKNOWLEDGE_SECONDS,
+    ) -> None:
+        """Call `handler` with each event, again when it fails, until there are none or `stop`.
+
+        At least once: after a crash, events handled since the last acknowledgement come again. What
+        fails in all its tries goes to `dead_letters`.
+
+        Units:  it acknowledges every `acknowledge_seconds`, and when it has caught up.
+        Errors: DeliveryFailedError without `dead_letters`; the slot stands before that commit.
+        """
+        policy = retry or RetryPolicy()
+        done: Lsn | None = None
+        try:
+            for lsn, events in self._commits_while_going():
+                for event in events:
+                    if not deliver(handler, event, policy, dead_letters, self._stopping):
+                        return
+                done = lsn
+                if self._is_due(acknowledge_seconds):
+                    self.acknowledge(done)
+                    done = None
+        finally:
+            if done is not None:
+                self.acknowledge(done)
+
+    def run_into(
+        self,
+        connection: Any,
+        handler: Callable[[Any, list[ChangeEvent]], object],
+        *,
+        acknowledge_seconds: float = DEFAULT_ACKNOWLEDGE_SECONDS,
+        table: str = "dosql_positions",
+    ) -> None:
+        """Call `handler(connection, events)` for each commit in a transaction of `connection`.
+
+        Exactly once: the transaction also holds how far this slot has come, so what a crash leaves
+        is either both or neither, and what was applied is passed over when it comes again.
+
+        Shape:  `connection` is one of dosql_dbapi or sqlite3, on another database, of which the
+                handler uses `execute` and `executemany`, and ends no transaction.
+        """
+        positions = PositionTable(connection, table)
+        reader = f"{self._identity}/{self.name}"
+        done: Lsn | None = None
+        try:
+            for lsn, events in self._commits_while_going():
+                with positions.transaction(reader, events[0].branch, lsn) as is_new:
+                    if is_new:
+                        handler(connection, events)
+                done = lsn
+                if self._is_due(acknowledge_seconds):
+                    self.acknowledge(done)
+                    done = None
+        finally:
+            if done is not None:
+                self.acknowledge(done)
+
+    def pause(self) -> None:
+        """Call no handler until `resume`; what is committed meanwhile waits in history."""
+        self._going.clear()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._going.set()
+
+    def stop(self) -> None:
+        """Let `run` and `run_into` return, after the commit they are at."""
+        self._stopping.set()
+        self._going.set()
+        self.changes.close()
+
+    def _commits_while_going(self) -> Iterator[tuple[Lsn, list[ChangeEvent]]]:
+        for commit in self.changes.commits():
+            self._going.wait()
+            if self._stopping.is_set():
+                return
+            yield commit
+
+    def _is_due(self, acknowledge_seconds: float) -> bool:
+        """Whether to acknowledge now; each costs a few writes to the disk."""
+        is_late = time.monotonic() - self._acknowledged_at >= acknowledge_seconds
+        return is_late or self.changes.has_caught_up
 
 
 def _slot(refs: RefsContent, name: str) -> SlotRef:

@@ -6,23 +6,28 @@ not read yet are simply history.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from dosql_core.changes.change_event import MARKER_EVENTS, ChangeEvent, EventKind
+from dosql_core.changes.arrow_batches import BatchBuilder, TableBatch
+from dosql_core.changes.change_event import MARKER_EVENTS, ROW_EVENTS, ChangeEvent, EventKind
 from dosql_core.changes.derivation import Derivation
+from dosql_core.changes.row_condition import RowCondition
+from dosql_core.changes.steps import Steps
 from dosql_core.errors import (
     ChangesNotKeptError,
+    ChangesTurnedOffError,
     HistoryExpiredError,
     LsnNotAvailableError,
 )
 from dosql_core.history.refs import BranchRef, RefsContent
 from dosql_core.identifiers import BranchId, Lsn
 from dosql_core.kernel.head import Head
+from dosql_core.options import DatabaseOptions
+from dosql_core.rows.table_layout import TableLayout
 from dosql_core.storage.page_history import PageHistory
 
 # How long a reader that waits sleeps between two looks at the WAL; a look takes a microsecond.
@@ -34,6 +39,8 @@ class ChangingDatabase(Protocol):
     """What reading changes needs of a database."""
 
     directory: str
+    database_id: str
+    options: DatabaseOptions
 
     def refs(self) -> RefsContent:
         """The present refs."""
@@ -124,11 +131,19 @@ class Subscription:
         """The commit up to which everything was given."""
         return self._derivation.lsn
 
-    def commits(self) -> Iterator[tuple[Lsn, list[ChangeEvent]]]:
+    @property
+    def has_caught_up(self) -> bool:
+        """Whether nothing was committed after what was read last."""
+        return self._is_closed or self._head.newest_lsn() <= self._derivation.lsn
+
+    def commits(self) -> Steps[tuple[Lsn, list[ChangeEvent]]]:
         """The wanted events commit by commit; a commit with none is left out.
 
         Errors: ChangesNotKeptError when retention overtook the reader.
         """
+        return Steps(self._commits())
+
+    def _commits(self) -> Iterator[tuple[Lsn, list[ChangeEvent]]]:
         while not self._is_closed:
             reached = self._capture()
             for lsn, events in self._derived(reached):
@@ -141,7 +156,7 @@ class Subscription:
                 return
 
     def __iter__(self) -> Iterator[ChangeEvent]:
-        for _, events in self.commits():
+        for _, events in self._commits():
             yield from events
 
     def __next__(self) -> ChangeEvent:
@@ -150,17 +165,48 @@ class Subscription:
         return next(self._events)
 
     async def __aiter__(self) -> AsyncIterator[ChangeEvent]:
-        events = iter(self)
-        while True:
-            event = await asyncio.to_thread(next, events, None)
-            if event is None:
-                return
-            yield event
+        async for _, events in self.commits():
+            for event in events:
+                yield event
 
-    def batches(self, events_max: int = 1000) -> Iterator[list[ChangeEvent]]:
+    def batches(self, events_max: int = 1000) -> Steps[list[ChangeEvent]]:
         """Lists of up to `events_max` events, each handed out as soon as nothing more is there."""
+        return Steps(self._batches(events_max))
+
+    def record_batches(
+        self,
+        rows_max: int = 10_000,
+        *,
+        types: Mapping[str, Any] | None = None,
+        before: bool = False,
+    ) -> Steps[TableBatch]:
+        """Row events as Arrow record batches, a table's together, in order within each table.
+
+        A batch is handed out when about `rows_max` rows are gathered, nothing more is there, or the
+        schema changes.
+
+        Shape:  `types` are types of Arrow by column or "table.column"; else the declared type says,
+                or what is in the column. `before`: also what rows held before.
+        Errors: ChangeDecodeError; MissingExtraError without pyarrow.
+        """
+        return Steps(self._record_batches(rows_max, BatchBuilder(types, before=before)))
+
+    def _record_batches(self, rows_max: int, gathered: BatchBuilder) -> Iterator[TableBatch]:
+        layouts: Mapping[str, TableLayout] = self._derivation.tables
+        for _, events in self._commits():
+            if self._derivation.tables is not layouts:
+                yield from gathered.take(layouts)
+                layouts = self._derivation.tables
+            for event in events:
+                if event.operation in ROW_EVENTS:
+                    gathered.add(event)
+            if gathered.count >= rows_max or self.has_caught_up:
+                yield from gathered.take(layouts)
+        yield from gathered.take(layouts)
+
+    def _batches(self, events_max: int) -> Iterator[list[ChangeEvent]]:
         batch: list[ChangeEvent] = []
-        for lsn, events in self.commits():
+        for lsn, events in self._commits():
             batch += events
             while len(batch) >= events_max:
                 yield batch[:events_max]
@@ -222,10 +268,16 @@ class Subscription:
         return False
 
 
+def require_changes(database: ChangingDatabase) -> None:
+    """Errors: ChangesTurnedOffError."""
+    if not database.options.changes:
+        raise ChangesTurnedOffError("this database was opened with changes=False")
+
+
 def change_filter(
     tables: Collection[str] | None,
     operations: Collection[str] | None,
-    where: Callable[[ChangeEvent], bool] | None,
+    where: Callable[[ChangeEvent], bool] | str | None,
     *,
     markers: bool,
 ) -> ChangeFilter:
@@ -233,6 +285,8 @@ def change_filter(
 
     Errors: ValueError for an operation there is none of.
     """
+    if isinstance(where, str):
+        where = RowCondition(where)
     return ChangeFilter(
         None if tables is None else frozenset(name.casefold() for name in tables),
         None if operations is None else frozenset(EventKind(name) for name in operations),

@@ -10,11 +10,15 @@ from dosql_core.errors.branches import (
     UncommittedChangesError,
 )
 from dosql_core.errors.changes import (
+    ChangeDecodeError,
     ChangesNotKeptError,
+    ChangesTurnedOffError,
+    DeliveryFailedError,
     SlotExistsError,
     SlotInUseError,
     SlotLostError,
     SlotNotFoundError,
+    SubscriptionFailedError,
     TableNotFoundError,
 )
 from dosql_core.errors.connections import (
@@ -86,6 +90,15 @@ from dosql_core.errors.transactions import (
     SerializationFailure,
     TransactionTimeoutError,
 )
+from dosql_core.errors.triggers import (
+    InvalidTriggerError,
+    OperationRejectedError,
+    TriggerDepthError,
+    TriggerExistsError,
+    TriggerHandlerError,
+    TriggerNotFoundError,
+    TriggerTimeoutError,
+)
 
 __all__ = [
     "AccessDeniedError",
@@ -96,7 +109,9 @@ __all__ = [
     "BranchProtectedError",
     "CannotOpenError",
     "Category",
+    "ChangeDecodeError",
     "ChangesNotKeptError",
+    "ChangesTurnedOffError",
     "ClosedAsyncConnectionError",
     "ConfigurationError",
     "ConnectionClosedError",
@@ -108,6 +123,7 @@ __all__ = [
     "DatabaseLockedError",
     "DatabaseNotFoundError",
     "DatabasePoisonedError",
+    "DeliveryFailedError",
     "DiskError",
     "DiskFullError",
     "Error",
@@ -121,6 +137,7 @@ __all__ = [
     "InternalError",
     "InterruptedStatementError",
     "InvalidBranchNameError",
+    "InvalidTriggerError",
     "LostCommitsError",
     "LsnNotAvailableError",
     "MergeConflictError",
@@ -132,6 +149,7 @@ __all__ = [
     "NoHistoryError",
     "NotADatabaseError",
     "NotSupportedError",
+    "OperationRejectedError",
     "OperationalError",
     "ProgrammingError",
     "ReadOnlyMomentError",
@@ -144,10 +162,16 @@ __all__ = [
     "SlotNotFoundError",
     "SnapshotExistsError",
     "SnapshotNotFoundError",
+    "SubscriptionFailedError",
     "TableLockedError",
     "TableNotFoundError",
     "TimeTravelSyntaxError",
     "TransactionTimeoutError",
+    "TriggerDepthError",
+    "TriggerExistsError",
+    "TriggerHandlerError",
+    "TriggerNotFoundError",
+    "TriggerTimeoutError",
     "UncommittedChangesError",
     "UnsupportedParameterError",
     "ValueTooLargeError",

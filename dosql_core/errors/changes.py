@@ -19,6 +19,33 @@ class ChangesNotKeptError(OperationalError):
     hint = "a slot keeps what it still needs; without one, begin at a moment that is kept"
 
 
+class SubscriptionFailedError(OperationalError):
+    """Changes cannot be read, or not be read on."""
+
+    code = "CDC_SUBSCRIPTION_FAILED"
+    hint = "the message says why"
+
+
+class DeliveryFailedError(SubscriptionFailedError):
+    """A handler of changes failed in all its tries; the event is not acknowledged."""
+
+    hint = "see the exception that caused this one; dead_letters= lets others pass it by"
+
+
+class ChangesTurnedOffError(SubscriptionFailedError):
+    """The database was opened so that its changes are not to be read."""
+
+    hint = "open it with DatabaseOptions(changes=True), which is the default"
+
+
+class ChangeDecodeError(OperationalError):
+    """A change cannot be expressed in the form that was asked for."""
+
+    code = "CDC_DECODE_ERROR"
+    category = Category.VALIDATION
+    hint = "name a type for the column, or read the changes as objects"
+
+
 class SlotNotFoundError(OperationalError):
     """No slot has that name."""
 
@@ -34,10 +61,9 @@ class SlotExistsError(ProgrammingError):
     hint = "choose another name, or go on with the one there is"
 
 
-class SlotInUseError(OperationalError):
+class SlotInUseError(SubscriptionFailedError):
     """Another consumer, here or in another process, is reading from the slot."""
 
-    code = "CDC_SUBSCRIPTION_FAILED"
     category = Category.CONFLICT
     is_retryable = True
     hint = "close the other consumer; one that died lets go by itself"

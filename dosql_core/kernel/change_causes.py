@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -46,10 +47,14 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """All of them in one schema, and which tables have no rowids."""
+    """All of them in one schema, and which tables have no rowids.
+
+    Shape: `has_handlers`: some triggers are written in Python, and may run statements of their own.
+    """
 
     effects: tuple[Effect, ...] = ()
     without_rowids: frozenset[str] = frozenset()
+    has_handlers: bool = False
 
 
 class CauseRecorder:
@@ -69,6 +74,7 @@ class CauseRecorder:
         self._tables: dict[str, dict[int | None, str | None]] = {}
         self._spilled: dict[str, set[str | None]] = {}
         self._is_worth_telling = False
+        self.given: str | None = None
         kernel.preupdate_hook(self._noting(), id=_HOOK)
 
     def stop(self) -> None:
@@ -124,14 +130,19 @@ class CauseRecorder:
         def note(change: apsw.PreUpdate) -> None:
             # Most changes set nothing off and nothing sets them off: these lines are their cost.
             depth, table = change.depth, change.table_name
-            if depth == 0 and change.opcode not in telling.get(table, nothing):
+            given = self.given
+            if depth == 0 and given is None and change.opcode not in telling.get(table, nothing):
                 return
             operation = change.op
             happened[depth] = target = (operation, table)
-            if (depth == 0 and table not in written) or change.database_name != "main":
+            if (
+                depth == 0 and given is None and table not in written
+            ) or change.database_name != "main":
                 return
-            cause = None
-            if depth:
+            cause = given
+            if given is not None:
+                self._is_worth_telling = True
+            elif depth:
                 self._is_worth_telling = True
                 cause = _cause(by_target.get(target, ()), happened.get(depth - 1))
             rows = tables.get(table)
@@ -171,7 +182,7 @@ class CauseLog:
     def note(self, at: Microseconds, causes: str) -> None:
         """Say why rows changed in the commit of that time."""
         try:
-            os.write(self._descriptor, f"{at}\t{causes}\n".encode("utf-8", "surrogateescape"))
+            os.write(self._descriptor, _pack(at, causes))
         except OSError:
             return  # a full disk stops no commit for this
 
@@ -197,12 +208,16 @@ class CauseLog:
         os.close(self._descriptor)
 
 
+def _pack(at: Microseconds, causes: str) -> bytes:
+    """An entry. Source: docs/formats/commit-causes.md."""
+    told = b"%d\t%s" % (at, causes.encode("utf-8", "surrogateescape"))
+    return b"%08x\t%s\n" % (zlib.crc32(told), told)
+
+
 def _entry(line: bytes) -> tuple[Microseconds, str] | None:
-    at, tab, causes = line.partition(b"\t")
-    if not tab or not at.isdigit():
-        return None  # cut short by a crash
-    try:
-        json.loads(causes)
-    except ValueError:
+    """What an entry says; None for one that was cut short by a crash, or damaged."""
+    checksum, _, told = line.partition(b"\t")
+    if checksum != b"%08x" % zlib.crc32(told):
         return None
+    at, _, causes = told.partition(b"\t")
     return Microseconds(int(at)), causes.decode("utf-8", "surrogateescape")

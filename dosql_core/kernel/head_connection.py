@@ -52,6 +52,7 @@ class HeadConnection:
         self._planned_time: Microseconds | None = None
         self._busy_since = 0.0
         self._schema_seen = -1
+        self._looked_in_transaction = False
         self._causes: CauseRecorder | None = None
         # Tells what triggers and foreign keys do in the present schema.
         self.find_effects: Callable[[], Effects] = lambda: Effects()
@@ -145,14 +146,24 @@ class HeadConnection:
 
         return enter_write, leave_gate
 
+    def look_at_schema_again(self) -> None:
+        """Do so before the next write, whatever changed."""
+        self._schema_seen = -1
+
+    def tell_cause(self, cause: str | None) -> None:
+        """For what a statement changes from now on there is a reason; None takes it back."""
+        if self._causes is not None:
+            self._causes.given = cause
+
     def _look_at_schema(self) -> None:
         """Record causes from now on where the schema has any; else not."""
         self._schema_seen = self.head.schema_mark[0]
+        self._looked_in_transaction = self.kernel.in_transaction
         known = self.find_effects()
         if self._causes is not None and self._causes.known != known:
             self._causes.stop()
             self._causes = None
-        if self._causes is None and known.effects:
+        if self._causes is None and (known.effects or known.has_handlers):
             self._causes = CauseRecorder(self.kernel, known)
 
     def leave_write(self) -> None:
@@ -263,6 +274,9 @@ class HeadConnection:
     def _forget_metadata(self) -> None:
         """After a rollback, which took the row away: the next commit tells its own time."""
         self._planned_time = None
+        if self._looked_in_transaction:  # TEMP triggers that were made are gone again
+            self._looked_in_transaction = False
+            self._schema_seen = -1
         if self._causes is not None:
             self._causes.forget()
 

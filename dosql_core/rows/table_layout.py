@@ -52,6 +52,7 @@ class TableLayout:
     key_places: tuple[int, ...]
     is_shadow: bool
     is_plain: bool
+    declared_types: tuple[str, ...]
 
     def row(self, record: Sequence[SqlValue], rowid: int | None) -> tuple[SqlValue, ...]:
         """The values of `columns`, from a record as it is stored."""
@@ -164,6 +165,7 @@ def _layout(
         defaults=_defaults(connection, ordinary),
         key_places=tuple(places[name] for name in key),
         is_shadow=is_shadow,
+        declared_types=tuple(column[1] for column in ordinary),
         is_plain=[places.get(column[0]) for column in in_record] == list(range(len(places))),
     )
 

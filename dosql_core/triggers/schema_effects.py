@@ -13,9 +13,10 @@ from dosql_core.language.tokens import Token, TokenKind, unquoted
 
 _INSERT, _UPDATE, _DELETE = "INSERT", "UPDATE", "DELETE"
 _EVENTS = (_INSERT, _UPDATE, _DELETE)
-_TRIGGERS = """
+_TRIGGERS = r"""
     SELECT name, sql FROM main.sqlite_schema WHERE type = 'trigger' AND sql IS NOT NULL
     UNION ALL SELECT name, sql FROM temp.sqlite_schema WHERE type = 'trigger' AND sql IS NOT NULL
+    AND name NOT LIKE '\_dosql\_%' ESCAPE '\'
 """
 _TABLES = "SELECT name, wr FROM pragma_table_list WHERE schema = 'main' AND type = 'table'"
 _FOREIGN_KEYS = """
@@ -26,7 +27,7 @@ _FOREIGN_KEYS = """
 _DOES_NOTHING = ("NO ACTION", "RESTRICT")
 
 
-def effects_of_schema(connection: Any) -> Effects:
+def effects_of_schema(connection: Any, *, has_handlers: bool = False) -> Effects:
     """What the triggers and foreign keys that a connection sees may do."""
     triggers = run(connection, _TRIGGERS)
     are_enforced = pragma_value(connection, "foreign_keys")
@@ -35,7 +36,7 @@ def effects_of_schema(connection: Any) -> Effects:
         for key in (run(connection, _FOREIGN_KEYS) if are_enforced else ())
         if not (key[2] in _DOES_NOTHING and key[3] in _DOES_NOTHING)
     ]
-    if not triggers and not foreign_keys:
+    if not triggers and not foreign_keys and not has_handlers:
         return Effects()
     tables = run(connection, _TABLES)
     names = {name.casefold(): name for name, _ in tables}
@@ -47,7 +48,7 @@ def effects_of_schema(connection: Any) -> Effects:
                 does = _DELETE if (event, action) == (_DELETE, "CASCADE") else _UPDATE
                 writes = frozenset(((does, child),))
                 effects.append(Effect(FOREIGN_KEY, (event, parent), True, writes))
-    return Effects(tuple(effects), frozenset(name for name, wr in tables if wr))
+    return Effects(tuple(effects), frozenset(name for name, wr in tables if wr), has_handlers)
 
 
 def trigger_effect(sql: str, names: dict[str, str]) -> Effect | None:

@@ -23,6 +23,7 @@ from dosql_core.errors import (
     retention,
     sqlite,
     transactions,
+    triggers,
 )
 
 PEP_249_NAMES = {
@@ -47,6 +48,7 @@ MODULES = (
     moments,
     branches,
     transactions,
+    triggers,
     retention,
     changes,
     merging,
