@@ -78,17 +78,17 @@ class CommitTimes:
         """Note that a commit beginning after the present end of the WAL happens at `at`."""
         self.recorder(index)(at)
 
-    def recorder(self, index: WalIndex) -> Callable[[Microseconds | None], None]:
+    def recorder(self, index: WalIndex) -> Callable[[Microseconds | None], int]:
         """A function that notes a commit at a time planned before, or now when that is None.
 
-        It runs in every commit, so all it needs is at hand.
+        It returns the time. It runs in every commit, so all it needs is at hand.
         """
         now_ns, ring, wal = time.time_ns, self._map, index.words
         read_header, write_header = _HEADER_END.unpack_from, _HEADER_END.pack_into
         write_entry = _ENTRY.pack_into
         roomy_from, roomy_to = 0, 0
 
-        def note(planned: Microseconds | None) -> None:
+        def note(planned: Microseconds | None) -> int:
             nonlocal roomy_from, roomy_to
             position, last = read_header(ring, _HEADER_END_AT)
             if planned is not None:
@@ -105,6 +105,7 @@ class CommitTimes:
                 write_entry(ring, entry_at, wal[MX_FRAME_WORD], wal[SALT_1_WORD], at)
                 position += 1
             write_header(ring, _HEADER_END_AT, position, at)
+            return at
 
         return note
 

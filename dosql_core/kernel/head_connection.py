@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import apsw
 
@@ -37,6 +39,9 @@ _FIRST_PAUSE_SECONDS = 0.00005
 _LONGEST_PAUSE_SECONDS = 0.002
 _BRACKETS_MAX = 1000
 
+_OwnCommit = tuple[int, int, int]
+"""The last frame of a commit, the WAL's first salt then, and the time that was noted for it."""
+
 
 class HeadConnection:
     """What one connection to a head has beside SQLite's own state."""
@@ -47,7 +52,8 @@ class HeadConnection:
         self._is_in_gate = False
         # Waits for this writer's turn. Errors: DatabaseLockedError when it does not come in time.
         self.enter_write, self._leave_gate = self._turns()
-        self._own_commit: tuple[int, int] | None = None
+        self._own_commit: _OwnCommit | None = None
+        self._committed_at = 0
         self._snapshot: WalState | Lsn | None = None
         self._planned_time: Microseconds | None = None
         self._busy_since = 0.0
@@ -88,7 +94,7 @@ class HeadConnection:
         def note_time() -> bool:
             if group_commit.failure is not None:
                 group_commit.refuse_commit()
-            note(self._planned_time)
+            self._committed_at = note(self._planned_time)
             self._planned_time = None
             if self._causes is not None and (causes := self._causes.take()) is not None:
                 self.head.causes.note(self.head.times.last_time, causes)
@@ -104,7 +110,7 @@ class HeadConnection:
         def after_commit(_connection: apsw.Connection, schema: str, frames: int) -> int:
             if schema != "main":
                 return 0
-            self._own_commit = frames, words[SALT_1_WORD]
+            self._own_commit = frames, words[SALT_1_WORD], self._committed_at
             if self._is_in_gate:
                 leave()
             if frames >= head.next_cycle_frames:
@@ -245,13 +251,20 @@ class HeadConnection:
         self._snapshot = None
         if self._own_commit is not None:
             # told once: whoever asks again, or has read since, wants to know the present
-            (frames, salt), self._own_commit = self._own_commit, None
-            state_now = head.index.state()
-            if head.index.words[SALT_1_WORD] == salt and frames <= state_now.frames:
-                return head.lsn_of(
-                    WalState(frames, state_now.pages, state_now.checksum, state_now.salts)
-                )
+            own, self._own_commit = self._own_commit, None
+            return self._lsn_of_commit(own)
         return head.newest_lsn()
+
+    def _lsn_of_commit(self, own: _OwnCommit) -> Lsn:
+        frames, salt, at = own
+        head = self.head
+        state = head.index.state()
+        if head.index.words[SALT_1_WORD] == salt and frames <= state.frames:
+            with contextlib.suppress(CorruptStoreError):  # the WAL was begun anew meanwhile
+                return head.lsn_of(replace(state, frames=frames))
+        # The WAL was begun anew since, so history has the commit: no other has its time.
+        head.own_history.refresh()
+        return head.history.newest_at(Microseconds(at)) or head.newest_lsn()
 
     # -- metadata ----------------------------------------------------------------------------------
 

@@ -83,3 +83,11 @@ def test_the_next_transaction_reads_the_present(writer, reader):
     reader.execute("commit")
     assert begin_reading(reader) == 1
     assert reader.lsn == 2
+
+
+def test_a_commit_keeps_its_lsn_when_the_wal_begins_anew_before_anybody_asks(writer, reader):
+    writer.execute("insert into t values (1)")
+    checkpoint(reader)
+    for number in range(3):
+        reader.execute("insert into t values (?)", (number,))
+    assert (writer.lsn, reader.lsn) == (2, 5)
