@@ -332,3 +332,11 @@ class FlushError(OperationalError):
     code = "LAKEHOUSE_FLUSH_ERROR"
     is_retryable = True
     hint = "flush again; the cause says what happened"
+
+
+class MaintenanceFailedError(OperationalError):
+    """The process that maintains tables ended before it was done; the tables are valid."""
+
+    code = "COMPACTION_CLEANUP_FAILED"
+    is_retryable = True
+    hint = "run it again; `dolake verify` tells whether anything is amiss"

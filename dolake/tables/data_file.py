@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dolake.errors import ObjectNotFoundError
 from dolake.tables.manifest_files import Content, DataFile
 from dolake.tables.single_values import lower_bound, upper_bound
 from dolake.warehouse import Warehouse
@@ -143,9 +144,15 @@ def read_columns(warehouse: Warehouse, path: str, fields: Sequence[pa.Field]) ->
 
 
 def open_parquet(warehouse: Warehouse, path: str) -> pq.ParquetFile:
-    """A Parquet file of the warehouse, of which only what is asked for is fetched."""
+    """A Parquet file of the warehouse, of which only what is asked for is fetched.
+
+    Errors: ObjectNotFoundError.
+    """
     if warehouse.folder is not None:
-        return pq.ParquetFile(warehouse.folder / warehouse.path_of(path), memory_map=True)
+        try:
+            return pq.ParquetFile(warehouse.folder / warehouse.path_of(path), memory_map=True)
+        except FileNotFoundError as error:
+            raise ObjectNotFoundError(f"there is no object {path}") from error
     return pq.ParquetFile(pa.PythonFile(_StoredFile(warehouse, path), mode="r"), pre_buffer=True)
 
 

@@ -188,6 +188,14 @@ def watermarked_snapshot(metadata: Mapping[str, Any], ref: str) -> Mapping[str, 
     return None
 
 
+def carried_summary(metadata: Mapping[str, Any], ref: str) -> dict[str, str]:
+    """What a snapshot that changes no row says of its LSN: the same as the one before."""
+    snapshot = watermarked_snapshot(metadata, ref)
+    if snapshot is None:
+        return {}
+    return {name: snapshot["summary"][name] for name in (SOURCE, BRANCH, LSN)}
+
+
 def snapshot_at(metadata: Mapping[str, Any], ref: str, lsn: int) -> Mapping[str, Any] | None:
     """The snapshot of a branch that shows the table as of an LSN: the newest not after it."""
     snapshot = snapshot_of_ref(metadata, ref)
@@ -221,7 +229,7 @@ def sort_order(fields: Sequence[str], schema: Mapping[str, Any]) -> dict[str, An
                 "transform": transform,
                 "source-id": ids[column],
                 "direction": direction,
-                "null-order": "nulls-first" if direction == "asc" else "nulls-last",
+                "null-order": "nulls-last",
             }
         )
     return {"order-id": 1 if made else 0, "fields": made}
@@ -239,9 +247,7 @@ def _sorting(rows: pa.Table, order: Mapping[str, Any], names: Mapping[int, str])
     ]
     if not keys or not rows.num_rows:
         return None
-    sorting: Integers = (
-        pc.sort_indices(rows, sort_keys=keys, null_placement="at_start").to_numpy().astype(np.int64)
-    )
+    sorting: Integers = pc.sort_indices(rows, sort_keys=keys).to_numpy().astype(np.int64)
     return sorting
 
 

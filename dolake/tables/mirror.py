@@ -20,7 +20,6 @@ from dolake.catalog.table_registry import LoadedTable, TableChange
 from dolake.changes import ROWID_KEY, RowChange, SchemaChange, SqlValue, TableSchema
 from dolake.errors import LakeSchemaMismatchError
 from dolake.tables.data_file import LINEAGE_FIELDS
-from dolake.tables.deletion_vector import FILE_PATH_FIELD_ID, pack_position_deletes, pack_puffin
 from dolake.tables.key_coding import Key
 from dolake.tables.key_index import (
     ABSENT,
@@ -31,13 +30,14 @@ from dolake.tables.key_index import (
 )
 from dolake.tables.lake_table import LakeTable, SchemaUpdate, with_lineage
 from dolake.tables.layout_changes import converted_rows, written_layout
-from dolake.tables.manifest_files import Content, DataFile, ManifestEntry, Status
+from dolake.tables.manifest_files import DataFile, ManifestEntry, Status
 from dolake.tables.mirrored_files import (
     FileChanges,
     MirroredFile,
     MirroredFiles,
     is_rowid_key,
 )
+from dolake.tables.position_deletes import packed_deletes
 from dolake.tables.row_tables import batch_table, key_of, renumbered, row_table
 from dolake.tables.schema_mapping import (
     UNASSIGNED,
@@ -50,7 +50,6 @@ from dolake.tables.schema_mapping import (
 from dolake.tables.snapshot_commit import (
     PreparedSnapshot,
     SnapshotCommit,
-    new_file_path,
     write_files,
 )
 from dolake.tables.snapshot_contents import SnapshotContents
@@ -501,42 +500,6 @@ class Mirror:
         if contents is not self.table.contents or not self.table.contents.manifests:
             self.files.follow(contents)
             self.table.contents = contents
-
-
-def packed_deletes(
-    table: LakeTable, data_file: DataFile, positions: BitMap
-) -> tuple[DataFile, bytes]:
-    """A file that deletes positions of a data file, as the table's format version has it."""
-    described = DataFile(
-        content=Content.POSITION_DELETES,
-        file_path="",
-        file_format="",
-        partition=data_file.partition,
-        record_count=len(positions),
-        file_bytes=0,
-        spec_id=data_file.spec_id,
-        referenced_data_file=data_file.file_path,
-    )
-    if table.format_version >= 3:
-        puffin = pack_puffin(positions, data_file.file_path)
-        return replace(
-            described,
-            file_path=new_file_path(table.metadata, "data", "{}-deletes.puffin"),
-            file_format="PUFFIN",
-            file_bytes=len(puffin.data),
-            content_offset=puffin.content_offset,
-            content_bytes=puffin.content_bytes,
-        ), puffin.data
-    data = pack_position_deletes(positions, data_file.file_path)
-    bounds = {FILE_PATH_FIELD_ID: data_file.file_path.encode()}
-    return replace(
-        described,
-        file_path=new_file_path(table.metadata, "data", "{}-deletes.parquet"),
-        file_format="PARQUET",
-        file_bytes=len(data),
-        lower_bounds=bounds,
-        upper_bounds=bounds,
-    ), data
 
 
 def _added_entry(file: DataFile) -> ManifestEntry:

@@ -347,6 +347,17 @@ def _iceberg_schema(layout: Layout, kept: list[dict[str, Any]]) -> dict[str, Any
     return schema
 
 
+def arrow_type(iceberg_type: str) -> pa.DataType:
+    """The Arrow type of a field that we or others made.
+
+    Errors: LakeConfigurationError for a type no mirror has, such as a struct.
+    """
+    others = {"int": pa.int32(), "float": pa.float32()}
+    if iceberg_type in others:
+        return others[iceberg_type]
+    return type_named(iceberg_type).arrow
+
+
 def same_fields(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two Iceberg schemas say the same, whatever their numbers."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from dolake.errors import (
     CommitConflictError,
     FlushError,
     LakeSchemaMismatchError,
+    ObjectNotFoundError,
     SnapshotNotFoundError,
 )
 from dolake.tables.change_log import ChangeLog, cdc_schema_fields, change_log_layout
@@ -172,9 +173,11 @@ class SourceTables:
         Shape: a batch's columns have the names and SQLite's values of the table's, in any Arrow
                type; `_rowid_` holds the rowids of a table without a primary key. Change logs
                begin after the copy.
-        Errors: FlushError when it could not be committed.
+        Errors: FlushError when it could not be committed, CommitConflictError when somebody else
+                wrote to one of the tables meanwhile.
         """
         self._settle_doubts()
+        self._follow_others()
         summary = self._summary(lsn)
         changes: list[TableChange] = []
         copied: list[Mirror | ChangeLog] = []
@@ -383,45 +386,56 @@ class SourceTables:
         lsn, summary = self._staged_lsn, self._summary(self._staged_lsn)
         conflicts = 0
         while True:
-            prepared: list[Mirror | ChangeLog] = []
-            changes: list[TableChange] = []
             try:
-                for table in self._all():
-                    change = table.prepare(summary)
-                    if change is not None:
-                        prepared.append(table)
-                        changes.append(change)
-            except BaseException:
-                for table in prepared:
-                    table.failed(is_certain=True)
-                raise
-            try:
-                self._commit(prepared, changes)
-            except FlushError as error:
+                self._follow_others()
+                prepared = self._prepare_and_commit(summary)
+                break
+            except (CommitConflictError, ObjectNotFoundError) as error:
+                # Another commit came first, or took away files that we were reading.
                 conflicts += 1
-                if not isinstance(error.__cause__, CommitConflictError) or (
-                    conflicts >= _ATTEMPTS_MAX
-                ):
-                    raise
-                for table in self._all():
-                    table.follow(self.registry.load_table(table.table.identifier))
-                continue
-            break
+                if conflicts == _ATTEMPTS_MAX:
+                    raise FlushError(
+                        f"other writers came first {conflicts} times in a row: {error}"
+                    ) from error
         result = FlushResult(
             lsn, self._row_count, tuple(t.table.identifier for t in prepared), conflicts
         )
         self._watermark, self._staged_lsn, self._row_count = lsn, None, 0
         return result
 
+    def _follow_others(self) -> None:
+        """Take in what others committed to our tables since we last looked."""
+        for table in self._all():
+            loaded = self.registry.load_table(table.table.identifier)
+            if loaded.metadata is not table.table.metadata:
+                table.follow(loaded)
+
+    def _prepare_and_commit(self, summary: Mapping[str, str]) -> list[Mirror | ChangeLog]:
+        """One attempt to commit what is staged; the tables that got a snapshot."""
+        prepared: list[Mirror | ChangeLog] = []
+        changes: list[TableChange] = []
+        try:
+            for table in self._all():
+                change = table.prepare(summary)
+                if change is not None:
+                    prepared.append(table)
+                    changes.append(change)
+        except BaseException:
+            for table in prepared:
+                table.failed(is_certain=True)
+            raise
+        self._commit(prepared, changes)
+        return prepared
+
     def _commit(self, prepared: list[Mirror | ChangeLog], changes: list[TableChange]) -> None:
         if not changes:
             return
         try:
             loaded = self.registry.commit(changes)
-        except CommitConflictError as error:
+        except CommitConflictError:
             for table in prepared:
                 table.failed(is_certain=True)
-            raise FlushError(f"another writer's commit came first: {error}") from error
+            raise
         except BaseException as error:
             # It may have been made all the same: `_settle_doubts` looks before anything else.
             self._in_doubt = prepared
