@@ -50,9 +50,13 @@ class Workload:
             if self.source.tables[table] and chance.random() < 0.3:
                 self.source.delete(table, *chance.choice(list(self.source.tables[table])))
                 continue
-            key = {"i": {"id": number}, "k": {"k": f"k{number}"}, "r": {}}.get(
-                table, {"a": "xyz"[number % 3], "b": number}
-            )
+            keys: dict[str, dict[str, Any]] = {
+                "i": {"id": number},
+                "k": {"k": f"k{number}"},
+                "p": {"a": "xyz"[number % 3], "b": number},
+                "r": {},
+            }
+            key = keys[table]
             values = {c.split(" ")[0]: self._value() for c in self.columns[table]}
             self.source.put(table, {**key, **values}, rowid=number)
 
