@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dosql_core.command_result import CommandResult
 from dosql_core.errors import NotSupportedError, UncommittedChangesError
 from dosql_core.history.log import walk_log
 from dosql_core.history.moments import Moment, format_time
@@ -16,21 +16,10 @@ from dosql_core.kernel.connection import run
 from dosql_core.language import commands
 from dosql_core.language.classify import Statement
 from dosql_core.language.moments import MomentKind
+from dosql_core.merge_execution import MERGE_RUNNERS
 
 if TYPE_CHECKING:
     from dosql_core.session import HeadSession
-
-
-@dataclass(frozen=True, slots=True)
-class CommandResult:
-    """What one of our own statements answers.
-
-    Shape: `rows` are tuples as long as `columns`; a command without rows has no columns.
-    """
-
-    columns: tuple[str, ...] = ()
-    rows: tuple[tuple[Any, ...], ...] = ()
-    message: str = ""
 
 
 def run_command(session: Any, statement: Statement, parameters: Any) -> CommandResult:
@@ -79,12 +68,12 @@ def _use_branch(session: HeadSession, command: Any, _moment: Moment | None) -> C
 
 def _show_branches(session: HeadSession, command: Any, _moment: Moment | None) -> CommandResult:
     columns = (
-        "name", "parent", "fork_lsn", "lsn", "ahead", "behind", "own_bytes", "protected",
-        "hydrated", "current",
+        "name", "parent", "fork_lsn", "lsn", "ahead", "behind", "merged", "own_bytes",
+        "protected", "hydrated", "current",
     )  # fmt: skip
     rows = tuple(
         (
-            b.name, b.parent, b.fork_lsn, b.lsn, b.ahead, b.behind, b.own_bytes,
+            b.name, b.parent, b.fork_lsn, b.lsn, b.ahead, b.behind, int(b.is_merged), b.own_bytes,
             int(b.is_protected), int(b.is_hydrated), int(b.id == session.branch_id),
         )
         for b in session.database.branches.list()
@@ -96,20 +85,6 @@ def _show_branches(session: HeadSession, command: Any, _moment: Moment | None) -
 def _hydrate_branch(session: HeadSession, command: Any, _moment: Moment | None) -> CommandResult:
     path = session.database.branches.hydrate(command.name)
     return CommandResult(("path",), ((path,),), f"branch {command.name} is a stock SQLite file now")
-
-
-def _merge_branch(session: HeadSession, command: Any, _moment: Moment | None) -> CommandResult:
-    if session.kernel.in_transaction:
-        raise UncommittedChangesError("MERGE BRANCH cannot run inside a transaction")
-    done = session.database.branches.merge(
-        command.source,
-        command.target or session.branch,
-        command.using.value.lower(),
-        dry_run=command.is_dry_run,
-    )
-    columns = ("lsn", "rows", "conflicts", "fast_forward")
-    row = (done.lsn, done.rows, len(done.conflicts), int(done.is_fast_forward))
-    return CommandResult(columns, (row,), f"branch {done.source} merged into {done.target}")
 
 
 def _create_snapshot(session: HeadSession, command: Any, moment: Moment | None) -> CommandResult:
@@ -212,13 +187,13 @@ def _text(moment: Any) -> str | None:
 
 
 _RUNNERS: dict[type, Callable[[Any, Any, Moment | None], CommandResult]] = {
+    **MERGE_RUNNERS,
     commands.CreateBranch: _create_branch,
     commands.DropBranch: _drop_branch,
     commands.RenameBranch: _rename_branch,
     commands.ProtectBranch: _protect_branch,
     commands.UseBranch: _use_branch,
     commands.ShowBranches: _show_branches,
-    commands.MergeBranch: _merge_branch,
     commands.HydrateBranch: _hydrate_branch,
     commands.CreateSnapshot: _create_snapshot,
     commands.DropSnapshot: _drop_snapshot,

@@ -156,7 +156,8 @@ class Database(OpenBranches):
     ) -> list[LoggedCommit]:
         """Commits of a branch, newest first, those before its fork included."""
         branch_id = self.refs().branch(branch).id
-        return log_of(self.sealed(branch_id), limit=limit, first=first, last=last)
+        parents = self.branches.log_parents(branch_id)
+        return log_of(self.sealed(branch_id), limit=limit, first=first, last=last, parents=parents)
 
     def diff(
         self, before: AsOf, after: AsOf | None = None, branch: str = MAIN_BRANCH

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dosql_core.command_execution import CommandResult
+from dosql_core.command_result import CommandResult
 from dosql_core.errors import NotSupportedError
 from dosql_core.language.classify import Pragma, Statement
 from dosql_core.options import Durability

@@ -13,7 +13,8 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from dosql_core.command_execution import CommandResult, run_command
+from dosql_core.command_execution import run_command
+from dosql_core.command_result import CommandResult
 from dosql_core.database import Database, open_database
 from dosql_core.errors import (
     BranchInUseError,
@@ -39,6 +40,7 @@ from dosql_core.identifiers import (
 )
 from dosql_core.kernel.attached_views import AttachedViews
 from dosql_core.kernel.change_causes import Effects
+from dosql_core.kernel.conflict_table import register_conflict_table
 from dosql_core.kernel.connection import (
     OPEN_CREATE,
     OPEN_READ_ONLY,
@@ -56,6 +58,7 @@ from dosql_core.kernel.past_vfs import CACHE_KIB_OF_A_CONNECTION, past_vfs, view
 from dosql_core.language.classify import Statement
 from dosql_core.language.moments import MomentClause, MomentKind
 from dosql_core.language.periods import PeriodClause
+from dosql_core.merging.conflict_listing import ConflictListing
 from dosql_core.options import Durability, SessionOptions
 from dosql_core.pragmas import answer_pragma
 from dosql_core.storage.segment_format import CommitFlag, CommitRecord
@@ -173,17 +176,22 @@ class _HistorySession(Session):
             lambda branch_id, lsn: self.database.known(branch_id).view(lsn),
             AttachableView,
         )
-        register_log_table(self.kernel, self._walk_log, _log_row)
         self._tables = HistoryTables(self.kernel, self.database, self.branch_id, self.as_of)
+        register_log_table(self.kernel, self._walk_log)
+        register_conflict_table(
+            self.kernel, ConflictListing(self.database.branches, lambda: self.branch)
+        )
 
     def _walk_log(
         self, branch: str | None, first: int | None, last: int | None
-    ) -> Iterator[CommitRecord]:
+    ) -> Iterator[tuple[SqlValue, ...]]:
         branch_id = self.database.refs().branch(branch).id if branch else self.branch_id
         history = self.database.sealed(branch_id)
         if self.as_of is not None and branch_id == self.branch_id:
             last = self.as_of if last is None else min(last, self.as_of)
-        return walk_log(history, first=first, last=last)
+        parents = self.database.branches.log_parents(branch_id)
+        for record in walk_log(history, first=first, last=last):
+            yield _log_row(record, parents(record.lsn))
 
     @property
     def branch(self) -> str:  # type: ignore[override]
@@ -555,7 +563,7 @@ def _plain_session(path: str, options: SessionOptions, uri: bool) -> Session:
     return Session(kernel, options)
 
 
-def _log_row(record: CommitRecord) -> tuple[SqlValue, ...]:
+def _log_row(record: CommitRecord, parents: tuple[str, ...]) -> tuple[SqlValue, ...]:
     flags = [
         flag.name.lower() for flag in CommitFlag if flag and flag in record.flags and flag.name
     ]
@@ -568,4 +576,5 @@ def _log_row(record: CommitRecord) -> tuple[SqlValue, ...]:
         record.message,
         " ".join(flags),
         record.page_count,
+        " ".join(parents),
     )

@@ -5,6 +5,7 @@ pytest_plugins = (
     "fixtures.adapters",
     "fixtures.databases",
     "fixtures.crash",
+    "fixtures.forks",
     "fixtures.command_line",
     "fixtures.full_disk",
     "fixtures.servers",

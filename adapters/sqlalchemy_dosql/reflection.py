@@ -15,6 +15,7 @@ _COLUMNS = (
     ("message", String),
     ("flags", String),
     ("database_pages", Integer),
+    ("parents", String),
 )
 
 

@@ -44,7 +44,10 @@ from dosql_core.errors.files import (
     MissingSegmentError,
 )
 from dosql_core.errors.merging import (
+    CommitNotFoundError,
+    InvalidMergeOperationError,
     MergeConflictError,
+    NotFastForwardError,
 )
 from dosql_core.errors.moments import (
     FutureMomentError,
@@ -113,6 +116,7 @@ __all__ = [
     "ChangesNotKeptError",
     "ChangesTurnedOffError",
     "ClosedAsyncConnectionError",
+    "CommitNotFoundError",
     "ConfigurationError",
     "ConnectionClosedError",
     "CorruptDatabaseError",
@@ -137,6 +141,7 @@ __all__ = [
     "InternalError",
     "InterruptedStatementError",
     "InvalidBranchNameError",
+    "InvalidMergeOperationError",
     "InvalidTriggerError",
     "LostCommitsError",
     "LsnNotAvailableError",
@@ -148,6 +153,7 @@ __all__ = [
     "MomentNotFoundError",
     "NoHistoryError",
     "NotADatabaseError",
+    "NotFastForwardError",
     "NotSupportedError",
     "OperationRejectedError",
     "OperationalError",

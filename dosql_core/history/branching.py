@@ -18,6 +18,7 @@ from dosql_core.errors import (
     InvalidBranchNameError,
     NotSupportedError,
 )
+from dosql_core.history.ancestry import contained_lsns, merges_without
 from dosql_core.history.moments import AsOf, moment_from, now
 from dosql_core.history.refs import BranchRef, RefsContent, check_branch_name
 from dosql_core.history.time_travel import ResolvedMoment, SealedHistory, resolve
@@ -39,8 +40,10 @@ _TRIES = 5
 class BranchInfo:
     """A branch as a list shows it.
 
-    Units: `ahead` and `behind` count commits since the fork, on it and on its parent; `own_bytes`
-           is what it takes on disk itself: its pages, its WAL and its history.
+    Shape: `is_merged` when its parent has all of it.
+    Units: `ahead` counts the commits on it that its parent does not have, `behind` those on the
+           parent that it does not have, merges being counted in; `own_bytes` is what it takes on
+           disk itself: its pages, its WAL and its history.
     """
 
     name: BranchName
@@ -53,6 +56,7 @@ class BranchInfo:
     is_protected: bool
     is_hydrated: bool
     id: BranchId
+    is_merged: bool
 
 
 class BranchedDatabase(SealedHistory, Protocol):
@@ -187,11 +191,8 @@ class Branches:
                 for slot in list(refs.slots.values()):
                     if slot.branch_id == branch.id:
                         del refs.slots[slot.name]
-                refs.merges = [
-                    merge
-                    for merge in refs.merges
-                    if branch.id not in (merge.target_id, merge.source_id)
-                ]
+                refs.merges = merges_without(refs, branch.id)
+                refs.pending_merges.pop(branch.id, None)
                 del refs.branches[branch.id]
             database.forget_history(branch.id)
             # what cannot be removed now, the next opening removes: no ref names it any more
@@ -215,6 +216,13 @@ class Branches:
                 f"snapshots name moments of branch {branch.name!r}: {', '.join(named)}",
                 hint="drop them first, or drop the branch with force",
             )
+        for pending in refs.pending_merges.values():
+            if pending.target_id != branch.id and branch.id in dict(pending.moments):
+                into = refs.branches[pending.target_id].name
+                raise BranchInUseError(
+                    f"a merge of branch {branch.name!r} into {into!r} is pending",
+                    hint="COMMIT MERGE or ABORT MERGE first",
+                )
 
     def rename(self, name: str, new_name: str) -> None:
         """Give a branch another name; connections to it stay open.
@@ -255,18 +263,26 @@ class Branches:
         lsn = self._newest(branch)
         directory = database.branch_directory(branch.id)
         parent = database.refs().branches[branch.parent_id] if branch.parent_id else None
-        behind = max(self._newest(parent) - branch.fork_lsn, 0) if parent else 0
+        ahead = behind = 0
+        if parent is not None:
+            parent_lsn = self._newest(parent)
+            refs = database.refs()
+            there = contained_lsns(refs, parent.id, parent_lsn).get(branch.id, Lsn(0))
+            here = contained_lsns(refs, branch.id, lsn)[parent.id]
+            ahead = max(lsn - max(there, branch.fork_lsn), 0)
+            behind = max(parent_lsn - here, 0)
         return BranchInfo(
             branch.name,
             parent.name if parent else None,
             branch.fork_lsn,
             lsn,
-            lsn - branch.fork_lsn if parent else 0,
+            ahead,
             behind,
             disk_bytes(directory),
             branch.is_protected,
             not branch.is_overlay,
             branch.id,
+            parent is not None and ahead == 0,
         )
 
     def _newest(self, branch: BranchRef) -> Lsn:

@@ -7,11 +7,16 @@ from collections.abc import Iterator
 
 from dosql_core.errors import TableNotFoundError
 from dosql_core.history.time_travel import ResolvedMoment, SealedHistory
+from dosql_core.kernel.connection import run
+from dosql_core.kernel.past_connection import past_connection
+from dosql_core.language.tokens import quoted_name
 from dosql_core.rows.changed_leaves import TablePair
 from dosql_core.rows.page_image import PageImage
 from dosql_core.rows.row_change import Operation, RowChange, row_change
 from dosql_core.rows.row_difference import RowDifferences, TablePairs
-from dosql_core.rows.table_layout import SchemaChange, read_schema, schema_changes
+from dosql_core.rows.table_layout import Schema, SchemaChange, read_schema, schema_changes
+
+_ROWS_COMPARED = 200
 
 
 class Difference:
@@ -47,6 +52,11 @@ class Difference:
         before, after = (() if layout is None else layout.columns for layout in layouts)
         return before, after
 
+    @property
+    def schemas(self) -> tuple[Schema, Schema]:
+        """How the database was and is laid out."""
+        return self._schemas[0], self._schemas[1]
+
     def schema_changes(self) -> list[SchemaChange]:
         """What was made, dropped or altered, in the order in which it is defined."""
         return schema_changes(*self._schemas)
@@ -60,6 +70,29 @@ class Difference:
         wanted = set(self.tables) if table is None else {self._named(table, pairs)}
         for found in self._rows.of_tables(wanted.__contains__):
             yield row_change(pairs[found.table], found)
+
+    def all_rows(self) -> Iterator[RowChange]:
+        """The rows that differ, also of the tables that virtual tables keep for themselves."""
+        pairs = self._rows.tables.by_name
+        for found in self._rows.of_tables():
+            yield row_change(pairs[found.table], found)
+
+    def is_column_kept(self, table: str, was_called: str, is_called: str) -> bool:
+        """Whether a column under a new name holds what another held, going by the first rows."""
+        layouts = [schema.tables[table] for schema in self._schemas]
+        found = []
+        for view, layout, column in zip(self._views, layouts, (was_called, is_called), strict=True):
+            key = ", ".join(map(quoted_name, layout.key)) or "rowid"
+            with past_connection(view) as connection:
+                rows = run(
+                    connection,
+                    f"SELECT {quoted_name(column)}, {key} FROM {quoted_name(table)}"
+                    f" ORDER BY {key} LIMIT {_ROWS_COMPARED}",
+                )
+            found.append({row[1:]: row[0] for row in rows if row[0] is not None})
+        before, after = found
+        kept = sum(key in after and after[key] == value for key, value in before.items())
+        return bool(2 * kept >= len(before))
 
     def counts(self) -> dict[str, Counter[Operation]]:
         """How many rows of each table were inserted, updated and deleted."""

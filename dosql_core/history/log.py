@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from dosql_core.identifiers import Lsn, Microseconds
 from dosql_core.storage.page_history import PageHistory
 from dosql_core.storage.segment_format import CommitFlag, CommitRecord
+
+Parents = Callable[[Lsn], tuple[str, ...]]
+"""The parents of a commit, as the log shows them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +19,8 @@ class LoggedCommit:
     """One commit as the log shows it.
 
     Units: `committed_at` is UTC; `pages` counts the pages it changed; `bytes` is what history keeps
-           for it, about; `database_pages` is the size of the database after it.
+           for it, about; `database_pages` is the size of the database after it. `parents` are the
+           moment it was made on and, for a merge, the one it brought: `main@41`, `dev@44`.
     """
 
     lsn: Lsn
@@ -27,6 +31,7 @@ class LoggedCommit:
     message: str | None
     database_pages: int
     flags: tuple[str, ...]
+    parents: tuple[str, ...] = ()
 
 
 def log_of(
@@ -35,13 +40,14 @@ def log_of(
     limit: int | None = None,
     first: int | None = None,
     last: int | None = None,
+    parents: Parents = lambda _: (),
 ) -> list[LoggedCommit]:
     """Commits from `last` (the newest) down to `first` (the oldest kept), `limit` at the most."""
     logged: list[LoggedCommit] = []
     for record in walk_log(history, first=first, last=last):
         if limit is not None and len(logged) >= limit:
             break
-        logged.append(logged_commit(record))
+        logged.append(logged_commit(record, parents(record.lsn)))
     return logged
 
 
@@ -57,7 +63,7 @@ def walk_log(
         yield record
 
 
-def logged_commit(record: CommitRecord) -> LoggedCommit:
+def logged_commit(record: CommitRecord, parents: tuple[str, ...] = ()) -> LoggedCommit:
     """A record as the log shows it."""
     return LoggedCommit(
         record.lsn,
@@ -70,6 +76,7 @@ def logged_commit(record: CommitRecord) -> LoggedCommit:
         tuple(
             flag.name.lower() for flag in CommitFlag if flag and flag in record.flags and flag.name
         ),
+        parents,
     )
 
 

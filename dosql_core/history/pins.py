@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dosql_core.history.ancestry import NEWEST, contained_lsns
 from dosql_core.history.refs import RefsContent
 from dosql_core.identifiers import BranchId, Lsn
 
@@ -15,7 +16,11 @@ def pinned_lsns(refs: RefsContent, branch_id: BranchId) -> set[Lsn]:
     needs += [
         (branch.parent_id, branch.fork_lsn) for branch in refs.branches.values() if branch.parent_id
     ]
-    needs += [(merge.source_id, merge.source_lsn) for merge in refs.merges]
+    for branch in refs.branches.values():
+        contained = contained_lsns(refs, branch.id, NEWEST)
+        needs += [(owner, lsn) for owner, lsn in contained.items() if lsn < NEWEST]
+    for pending in refs.pending_merges.values():
+        needs += pending.moments
     pins: set[Lsn] = set()
     for owner, lsn in needs:
         current: BranchId | None = owner

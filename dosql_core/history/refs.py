@@ -81,12 +81,34 @@ class SlotRef:
 
 @dataclass(frozen=True, slots=True)
 class MergeRef:
-    """A merge that was made: commit `target_lsn` holds what the source was at `source_lsn`."""
+    """A merge that was made: commit `target_lsn` holds what the source was at `source_lsn`.
+
+    Shape: `source_name` is what the source was called then, "" for what came along with another
+           branch. `is_equal`: both were the same then. `committed_at` is the time of the commit
+           until that is known to have been made; before, the merge may never have happened.
+           `is_undone`: a later commit took it back.
+    """
 
     target_id: BranchId
     target_lsn: Lsn
     source_id: BranchId
     source_lsn: Lsn
+    source_name: str = ""
+    is_equal: bool = False
+    committed_at: Microseconds | None = None
+    is_undone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PendingMergeRef:
+    """A merge that waits for its conflicts to be resolved; the file of that `id` has the rest.
+
+    Shape: `moments` are what it reads, and what is kept for it.
+    """
+
+    id: str
+    target_id: BranchId
+    moments: tuple[tuple[BranchId, Lsn], ...]
 
 
 @dataclass(slots=True)
@@ -98,6 +120,7 @@ class RefsContent:
     retention: Retention = field(default_factory=Retention)
     slots: dict[str, SlotRef] = field(default_factory=dict)
     merges: list[MergeRef] = field(default_factory=list)
+    pending_merges: dict[BranchId, PendingMergeRef] = field(default_factory=dict)
 
     def find_branch(self, name: str) -> BranchRef | None:
         """The branch of that name in any case of its letters; None when there is none."""
@@ -152,6 +175,15 @@ class RefsContent:
                 f"a branch {branch.name!r} exists already",
                 hint="CREATE BRANCH IF NOT EXISTS leaves it as it is",
             )
+
+    def forget_merges_after(self, branch_id: BranchId, lsn: Lsn) -> None:
+        """Have a branch contain nothing any more that was merged into it after an LSN."""
+        self.merges = [
+            replace(merge, is_undone=True)
+            if merge.target_id == branch_id and merge.target_lsn > lsn
+            else merge
+            for merge in self.merges
+        ]
 
     def new_branch_id(self, name: str) -> BranchId:
         """A directory name no branch of this database has had: readable, then a number."""
@@ -228,6 +260,7 @@ class Refs:
                 content.retention,
                 dict(content.slots),
                 list(content.merges),
+                dict(content.pending_merges),
             )
             yield working
             write_document(self._path, _KIND, FORMAT_VERSION, _to_json(working))
@@ -266,6 +299,7 @@ def _to_json(content: RefsContent) -> dict[str, Any]:
         "retention": asdict(content.retention),
         "slots": [asdict(slot) for slot in content.slots.values()],
         "merges": [asdict(merge) for merge in content.merges],
+        "pending_merges": [asdict(merge) for merge in content.pending_merges.values()],
     }
 
 
@@ -277,6 +311,7 @@ def _from_json(stored: dict[str, Any], path: str) -> RefsContent:
             Retention(**stored["retention"]),
             {row["name"]: _slot_from(row) for row in stored.get("slots", [])},
             [MergeRef(**row) for row in stored.get("merges", [])],
+            {row["target_id"]: _pending_from(row) for row in stored.get("pending_merges", [])},
         )
     except (KeyError, TypeError) as error:
         raise CorruptStoreError(f"{path} does not hold what refs hold: {error}") from error
@@ -285,3 +320,8 @@ def _from_json(stored: dict[str, Any], path: str) -> RefsContent:
 def _slot_from(row: dict[str, Any]) -> SlotRef:
     tables = row.pop("tables")
     return SlotRef(**row, tables=None if tables is None else tuple(tables))
+
+
+def _pending_from(row: dict[str, Any]) -> PendingMergeRef:
+    moments = tuple((BranchId(branch_id), Lsn(lsn)) for branch_id, lsn in row.pop("moments"))
+    return PendingMergeRef(**row, moments=moments)

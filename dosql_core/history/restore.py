@@ -47,6 +47,12 @@ def restore_branch(
             )
         finally:
             view.close()
+    if resolved.branch_id == branch_id and any(
+        merge.target_id == branch_id and merge.target_lsn > resolved.lsn
+        for merge in database.refs().merges
+    ):
+        with database.updated_refs() as refs:  # so that it can be merged again
+            refs.forget_merges_after(branch_id, resolved.lsn)
     return lsn
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from dosql_core.errors import ProgrammingError, UncommittedChangesError
+from dosql_core.history.table_copy import copy_rows, table_objects
 from dosql_core.kernel.connection import ENABLE_TRIGGER, run
 from dosql_core.language.tokens import TokenKind, quoted_name, tokenize
 
@@ -32,18 +33,12 @@ def restore_table(session: Writer, past_schema: str, table: str, *, into: str | 
     kernel = session.kernel
     if kernel.in_transaction:
         raise UncommittedChangesError("RESTORE TABLE cannot run inside a transaction")
-    past = quoted_name(past_schema)
-    objects = _rows(
-        kernel,
-        f"SELECT type, name, sql FROM {past}.sqlite_schema "
-        "WHERE tbl_name = ? COLLATE NOCASE AND sql IS NOT NULL ORDER BY type <> 'table'",
-        (table,),
-    )
-    if not objects or objects[0][0] != "table":
+    objects = table_objects(kernel, past_schema, table)
+    if not objects:
         raise ProgrammingError(
             f"there was no table {table!r} at that moment", code="STMT_TABLE_NOT_FOUND"
         )
-    name, created_by = objects[0][1], objects[0][2]
+    _, name, created_by = objects[0]
     session.enter_write()
     triggers_before = kernel.config(ENABLE_TRIGGER, -1)
     kernel.config(ENABLE_TRIGGER, 0)
@@ -69,19 +64,10 @@ def restore_table(session: Writer, past_schema: str, table: str, *, into: str | 
                     if present:
                         _rows(kernel, f"DROP TABLE main.{quoted_name(name)}")
                     _rows(kernel, created_by)
-            columns = ", ".join(
-                quoted_name(column[1])
-                for column in _rows(kernel, f"PRAGMA main.table_xinfo({quoted_name(target)})")
-                if column[6] == 0  # neither hidden nor generated
-            )
-            _rows(
-                kernel,
-                f"INSERT INTO main.{quoted_name(target)} ({columns}) "
-                f"SELECT {columns} FROM {past}.{quoted_name(name)}",
-            )
+            copy_rows(kernel, past_schema, name, target)
             if into is None:
-                for _type, _name, sql in objects[1:]:
-                    _rows(kernel, sql)
+                for made in objects[1:]:
+                    _rows(kernel, made.sql)
             (count,) = _rows(kernel, f"SELECT count(*) FROM main.{quoted_name(target)}")[0]
             _rows(kernel, "COMMIT")
         except BaseException:

@@ -284,6 +284,11 @@ class HeadConnection:
         )
         return rows[0] if rows else (None, None)
 
+    @property
+    def planned_time(self) -> Microseconds | None:
+        """The time its commit will have, once author and message are written; else None."""
+        return self._planned_time
+
     def _forget_metadata(self) -> None:
         """After a rollback, which took the row away: the next commit tells its own time."""
         self._planned_time = None

@@ -8,15 +8,15 @@ from typing import Any
 
 import apsw
 
-from dosql_core.storage.segment_format import CommitRecord
-
 TABLE_NAME = "dosql_log"
 COLUMNS = (
-    "lsn", "committed_at", "pages", "bytes", "author", "message", "flags", "database_pages"
+    "lsn", "committed_at", "pages", "bytes", "author", "message", "flags", "database_pages",
+    "parents",
 )  # fmt: skip
 _SCHEMA = (
     "CREATE TABLE x(lsn INTEGER PRIMARY KEY, committed_at TEXT, pages INTEGER, bytes INTEGER, "
-    "author TEXT, message TEXT, flags TEXT, database_pages INTEGER, branch TEXT HIDDEN)"
+    "author TEXT, message TEXT, flags TEXT, database_pages INTEGER, parents TEXT, "
+    "branch TEXT HIDDEN)"
 )
 _BRANCH_COLUMN = len(COLUMNS)
 _BOUNDS = {
@@ -27,19 +27,18 @@ _BOUNDS = {
     apsw.SQLITE_INDEX_CONSTRAINT_LE: "L",
 }
 
-WalkLog = Callable[[str | None, int | None, int | None], Iterator[CommitRecord]]
-Row = Callable[[CommitRecord], tuple[Any, ...]]
+Row = tuple[Any, ...]
+WalkLog = Callable[[str | None, int | None, int | None], Iterator[Row]]
 
 
-def register_log_table(connection: apsw.Connection, walk: WalkLog, row: Row) -> None:
+def register_log_table(connection: apsw.Connection, walk: WalkLog) -> None:
     """Give a connection its `dosql_log`, also callable as `dosql_log('branch')`.
 
-    Shape: `walk(branch, first, last)` yields records newest first; `row` makes one into values for
-           COLUMNS.
+    Shape: `walk(branch, first, last)` yields values for COLUMNS, newest first.
     """
     connection.create_module(
         TABLE_NAME,
-        _LogModule(walk, row),  # type: ignore[arg-type]  # ShadowName is optional
+        _LogModule(walk),  # type: ignore[arg-type]  # ShadowName is optional
         eponymous_only=True,
         eponymous=True,
         read_only=True,
@@ -47,8 +46,8 @@ def register_log_table(connection: apsw.Connection, walk: WalkLog, row: Row) -> 
 
 
 class _LogModule:
-    def __init__(self, walk: WalkLog, row: Row) -> None:
-        self._table = _LogTable(walk, row)
+    def __init__(self, walk: WalkLog) -> None:
+        self._table = _LogTable(walk)
 
     def Connect(self, *_arguments: Any) -> tuple[str, _LogTable]:
         return _SCHEMA, self._table
@@ -57,9 +56,8 @@ class _LogModule:
 
 
 class _LogTable:
-    def __init__(self, walk: WalkLog, row: Row) -> None:
+    def __init__(self, walk: WalkLog) -> None:
         self.walk = walk
-        self.row = row
 
     def BestIndex(self, constraints: list[tuple[int, int]], orders: list[tuple[int, bool]]) -> Any:
         used: list[Any] = [None] * len(constraints)
@@ -88,8 +86,8 @@ class _LogTable:
 class _LogCursor:
     def __init__(self, table: _LogTable) -> None:
         self._table = table
-        self._records: Iterator[CommitRecord] = iter(())
-        self._record: CommitRecord | None = None
+        self._rows: Iterator[Row] = iter(())
+        self._row: Row | None = None
 
     def Filter(self, _number: int, plan: str, arguments: tuple[Any, ...]) -> None:
         branch, first, last, is_possible = None, None, None, True
@@ -105,26 +103,22 @@ class _LogCursor:
                 if sign in "=L<":
                     high = math.ceil(value) - 1 if sign == "<" else math.floor(value)
                     last = high if last is None else min(last, high)
-        self._records = self._table.walk(branch, first, last) if is_possible else iter(())
+        self._rows = self._table.walk(branch, first, last) if is_possible else iter(())
         self.Next()
 
     def Next(self) -> None:
-        self._record = next(self._records, None)
+        self._row = next(self._rows, None)
 
     def Eof(self) -> bool:
-        return self._record is None
+        return self._row is None
 
     def Rowid(self) -> int:
-        assert self._record is not None
-        return self._record.lsn
+        assert self._row is not None
+        return int(self._row[0])
 
     def Column(self, number: int) -> Any:
-        assert self._record is not None
-        if number == -1:
-            return self._record.lsn
-        if number == _BRANCH_COLUMN:
-            return None
-        return self._table.row(self._record)[number]
+        assert self._row is not None
+        return None if number == _BRANCH_COLUMN else self._row[max(number, 0)]
 
     def Close(self) -> None:
-        self._records = iter(())
+        self._rows = iter(())

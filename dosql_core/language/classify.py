@@ -133,7 +133,8 @@ def classify(sql: str) -> Statement:
         if word == "WITH" and any(writing in lowered for writing in _WRITING_WORDS):
             kind = _kind_behind_with(text)
     elif kind is None or (
-        ("branch" in lowered or "snapshot" in lowered) and word in SHARED_FIRST_WORDS
+        word in SHARED_FIRST_WORDS
+        and ("branch" in lowered or "snapshot" in lowered or "merge" in lowered)
     ):
         command = parse_command(text, word)
         if command is not None:

@@ -16,6 +16,8 @@ from dosql_core.language.parameters import (
     values_of,
 )
 
+_NUMBERS = frozenset(("limit", "first", "last"))
+
 Name = str | Parameter
 """A name in a command: as written, or the parameter that will say it."""
 
@@ -60,24 +62,6 @@ class DropBranch(Command):
     name: Name
     if_exists: bool = False
     force: bool = False
-
-
-class MergeUsing(enum.Enum):
-    """Whose values a row gets that both branches changed."""
-
-    ABORT = "ABORT"
-    OURS = "OURS"
-    THEIRS = "THEIRS"
-
-
-@dataclass(frozen=True, slots=True)
-class MergeBranch(Command):
-    """MERGE BRANCH; into the connection's own branch unless `target` names another."""
-
-    source: Name
-    target: Name | None = None
-    using: MergeUsing = MergeUsing.ABORT
-    is_dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +195,7 @@ def bind_command(
     count = count_parameters((*of_moment, *named.values()))
     values = values_of(named.values(), parameters, count)
     for name, value in zip(named, values, strict=True):
-        wanted = int if name == "limit" else str
+        wanted = int if name in _NUMBERS else str
         if not isinstance(value, wanted):
             raise DataError(
                 f"{type(command).__name__} takes {wanted.__name__} for its {name}, "

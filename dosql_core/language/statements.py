@@ -6,9 +6,6 @@ table called branch or snapshot is never in the way.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from dosql_core.errors import ProgrammingError
 from dosql_core.language.commands import (
     Command,
     Compact,
@@ -19,8 +16,6 @@ from dosql_core.language.commands import (
     HydrateBranch,
     IfMissing,
     IsolationLevel,
-    MergeBranch,
-    MergeUsing,
     Name,
     ProtectBranch,
     RenameBranch,
@@ -34,13 +29,11 @@ from dosql_core.language.commands import (
     ShowSnapshots,
     UseBranch,
 )
-from dosql_core.language.moments import MomentClause, parse_moment, take_name
-from dosql_core.language.parameters import Parameter
-from dosql_core.language.token_cursor import TokenCursor
-from dosql_core.language.tokens import TokenKind, unquoted
+from dosql_core.language.merge_statements import MERGE_FORMS
+from dosql_core.language.statement_reader import Forms, StatementReader
 
 # First words that SQLite's statements begin with, too: the second word decides.
-SHARED_FIRST_WORDS = frozenset(("CREATE", "DROP", "DELETE", "ALTER"))
+SHARED_FIRST_WORDS = frozenset(("CREATE", "DROP", "DELETE", "ALTER", "COMMIT"))
 
 
 def parse_command(sql: str, first_word: str) -> Command | None:
@@ -53,7 +46,7 @@ def parse_command(sql: str, first_word: str) -> Command | None:
     forms = _FORMS.get(first_word)
     if forms is None:
         return None
-    statement = _Statement(sql)
+    statement = StatementReader(sql)
     for words, parse, usage in forms:
         if statement.cursor.take(*words):
             statement.usage = usage
@@ -67,87 +60,20 @@ def parse_command(sql: str, first_word: str) -> Command | None:
     raise statement.error(" or ".join(dict.fromkeys(words[1] for words, _, _ in forms)))
 
 
-class _Statement:
-    """A statement being read, and how it is written, for the errors."""
-
-    def __init__(self, sql: str) -> None:
-        self.cursor = TokenCursor(sql)
-        self.usage = ""
-        while self.cursor.is_at_operator(";"):
-            self.cursor.advance()
-
-    def error(self, expected: str) -> ProgrammingError:
-        """What stands here instead of what was expected, and how the statement is written."""
-        found = self.cursor.found()
-        return ProgrammingError(
-            self.cursor.located(f"found {found}, expected {expected}"),
-            code="STMT_SYNTAX",
-            hint=f"write {self.usage}",
-        )
-
-    def expect(self, *words: str) -> None:
-        if not self.cursor.take(*words):
-            raise self.error(" ".join(words))
-
-    def expect_end(self) -> None:
-        while self.cursor.is_at_operator(";"):
-            self.cursor.advance()
-        if self.cursor.token.kind is not TokenKind.END:
-            raise self.error("the end of the statement")
-
-    def name(self, of_what: str) -> Name:
-        """A name in any quotes, bare, or a parameter that will say it."""
-        text = self.text()
-        if text is None:
-            text = take_name(self.cursor)
-        if text is None:
-            raise self.error(f"the name of {of_what}")
-        return text
-
-    def text(self) -> Name | None:
-        """A string or a parameter; None where neither stands."""
-        token = self.cursor.token
-        if token.kind is TokenKind.STRING:
-            return unquoted(self.cursor.advance())
-        if token.kind is TokenKind.PARAMETER:
-            return self.cursor.parameters[self.cursor.advance().start]
-        return None
-
-    def is_at_moment(self) -> bool:
-        return self.cursor.is_at("AS", "OF") or self.cursor.is_at("FOR", "SYSTEM_TIME")
-
-    def optional_moment(self) -> MomentClause | None:
-        """`[FOR SYSTEM_TIME] AS OF moment`, if it comes next."""
-        if not self.is_at_moment():
-            return None
-        self.cursor.take("FOR", "SYSTEM_TIME")
-        self.expect("AS", "OF")
-        return parse_moment(self.cursor)
-
-    def moment_to_restore(self) -> MomentClause:
-        """`TO moment`, `AS OF moment` or both words in a row."""
-        if self.cursor.take("TO"):
-            return self.optional_moment() or parse_moment(self.cursor)
-        moment = self.optional_moment()
-        if moment is None:
-            raise self.error("TO and a moment")
-        return moment
-
-
-def _create_branch(statement: _Statement) -> Command:
+def _create_branch(statement: StatementReader) -> Command:
     if_not_exists = statement.cursor.take("IF", "NOT", "EXISTS")
     name = statement.name("the new branch")
     source = statement.name("a branch") if statement.cursor.take("FROM") else None
     return CreateBranch(name, if_not_exists, source, statement.optional_moment())
 
 
-def _drop_branch(statement: _Statement) -> Command:
+def _drop_branch(statement: StatementReader) -> Command:
     if_exists = statement.cursor.take("IF", "EXISTS")
     name = statement.name("a branch")
     return DropBranch(name, if_exists, force=statement.cursor.take("FORCE"))
 
 
-def _alter_branch(statement: _Statement) -> Command:
+def _alter_branch(statement: StatementReader) -> Command:
     cursor = statement.cursor
     name = statement.name("a branch")
     if cursor.take("RENAME"):
@@ -160,53 +86,40 @@ def _alter_branch(statement: _Statement) -> Command:
     raise statement.error("RENAME TO, PROTECT or UNPROTECT")
 
 
-def _use_branch(statement: _Statement) -> Command:
+def _use_branch(statement: StatementReader) -> Command:
     is_creating = statement.cursor.take("IF", "NOT", "EXISTS")
     name = statement.name("a branch")
     return UseBranch(name, IfMissing.CREATE if is_creating else IfMissing.REFUSE)
 
 
-def _checkout_new_branch(statement: _Statement) -> Command:
+def _checkout_new_branch(statement: StatementReader) -> Command:
     return UseBranch(statement.name("the new branch"), IfMissing.ALWAYS_CREATE)
 
 
-def _hydrate_branch(statement: _Statement) -> Command:
+def _hydrate_branch(statement: StatementReader) -> Command:
     return HydrateBranch(statement.name("a branch"))
 
 
-def _merge_branch(statement: _Statement) -> Command:
-    cursor = statement.cursor
-    source = statement.name("the branch to merge")
-    target = statement.name("the branch to merge it into") if cursor.take("INTO") else None
-    using = MergeUsing.ABORT
-    if cursor.take("USING"):
-        found = next((way for way in MergeUsing if cursor.take(way.value)), None)
-        if found is None:
-            raise statement.error("OURS, THEIRS or ABORT")
-        using = found
-    return MergeBranch(source, target, using, is_dry_run=cursor.take("DRY", "RUN"))
-
-
-def _create_snapshot(statement: _Statement) -> Command:
+def _create_snapshot(statement: StatementReader) -> Command:
     if_not_exists = statement.cursor.take("IF", "NOT", "EXISTS")
     name = statement.name("the new snapshot")
     return CreateSnapshot(name, if_not_exists, statement.optional_moment())
 
 
-def _drop_snapshot(statement: _Statement) -> Command:
+def _drop_snapshot(statement: StatementReader) -> Command:
     if_exists = statement.cursor.take("IF", "EXISTS")
     return DropSnapshot(statement.name("a snapshot"), if_exists)
 
 
-def _show_branches(statement: _Statement) -> Command:
+def _show_branches(statement: StatementReader) -> Command:
     return ShowBranches(_pattern(statement))
 
 
-def _show_snapshots(statement: _Statement) -> Command:
+def _show_snapshots(statement: StatementReader) -> Command:
     return ShowSnapshots(_pattern(statement))
 
 
-def _pattern(statement: _Statement) -> Name | None:
+def _pattern(statement: StatementReader) -> Name | None:
     if not statement.cursor.take("LIKE"):
         return None
     pattern = statement.text()
@@ -215,31 +128,27 @@ def _pattern(statement: _Statement) -> Name | None:
     return pattern
 
 
-def _show_log(statement: _Statement) -> Command:
+def _show_log(statement: StatementReader) -> Command:
     cursor = statement.cursor
     if not cursor.take("LIMIT"):
         return ShowLog()
-    token = cursor.token
-    if token.kind is TokenKind.PARAMETER:
-        limit: int | Parameter = cursor.parameters[cursor.advance().start]
-    elif token.kind is TokenKind.NUMBER and token.text.isdecimal():
-        limit = int(cursor.advance().text)
-    else:
+    limit = statement.number()
+    if limit is None:
         raise statement.error("a whole number")
     return ShowLog(limit)
 
 
-def _restore(statement: _Statement) -> Command:
+def _restore(statement: StatementReader) -> Command:
     return Restore(statement.moment_to_restore())
 
 
-def _restore_branch(statement: _Statement) -> Command:
+def _restore_branch(statement: StatementReader) -> Command:
     is_named = not (statement.cursor.is_at("TO") or statement.is_at_moment())
     branch = statement.name("a branch") if is_named else None
     return Restore(statement.moment_to_restore(), branch)
 
 
-def _restore_table(statement: _Statement) -> Command:
+def _restore_table(statement: StatementReader) -> Command:
     cursor = statement.cursor
     table = statement.name("a table")
     # `AS of TO ...` calls the new table "of"; any other AS OF is the moment.
@@ -252,12 +161,12 @@ def _restore_table(statement: _Statement) -> Command:
     return RestoreTable(table, statement.moment_to_restore(), new_name)
 
 
-def _compact(statement: _Statement) -> Command:
+def _compact(statement: StatementReader) -> Command:
     statement.cursor.take("HISTORY")
     return Compact()
 
 
-def _set_transaction(statement: _Statement) -> Command:
+def _set_transaction(statement: StatementReader) -> Command:
     cursor = statement.cursor
     isolation: IsolationLevel | None = None
     read_only: bool | None = None
@@ -275,22 +184,22 @@ def _set_transaction(statement: _Statement) -> Command:
         cursor.advance()
 
 
-def _isolation_level(statement: _Statement) -> IsolationLevel:
+def _isolation_level(statement: StatementReader) -> IsolationLevel:
     for level in IsolationLevel:
         if statement.cursor.take(*level.value.split()):
             return level
     raise statement.error(" or ".join(level.value for level in IsolationLevel))
 
 
-def _set_commit_author(statement: _Statement) -> Command:
+def _set_commit_author(statement: StatementReader) -> Command:
     return SetCommitAuthor(_text_or_null(statement))
 
 
-def _set_commit_message(statement: _Statement) -> Command:
+def _set_commit_message(statement: StatementReader) -> Command:
     return SetCommitMessage(_text_or_null(statement))
 
 
-def _text_or_null(statement: _Statement) -> Name | None:
+def _text_or_null(statement: StatementReader) -> Name | None:
     if statement.cursor.is_at_operator("="):
         statement.cursor.advance()
     if statement.cursor.take("NULL"):
@@ -301,8 +210,6 @@ def _text_or_null(statement: _Statement) -> Name | None:
     return text
 
 
-_Parser = Callable[[_Statement], Command]
-
 _MOMENT = "[AS OF moment]"
 _DROP_BRANCH = "DROP BRANCH [IF EXISTS] name [FORCE]"
 _CHECKOUT = "CHECKOUT BRANCH [IF NOT EXISTS] name, or CHECKOUT NEW BRANCH name"
@@ -310,7 +217,7 @@ _RESTORE = "RESTORE [DATABASE | BRANCH [name]] TO moment"
 _LOG = "SHOW LOG [LIMIT number]"
 
 # By first word, then by the words that follow, the longer before the shorter.
-_FORMS: dict[str, tuple[tuple[tuple[str, ...], _Parser, str], ...]] = {
+_FORMS: Forms = {
     "CREATE": (
         (
             ("CREATE", "BRANCH"),
@@ -352,13 +259,7 @@ _FORMS: dict[str, tuple[tuple[tuple[str, ...], _Parser, str], ...]] = {
         (("RESTORE", "DATABASE"), _restore, _RESTORE),
         (("RESTORE",), _restore, _RESTORE),
     ),
-    "MERGE": (
-        (
-            ("MERGE", "BRANCH"),
-            _merge_branch,
-            "MERGE BRANCH name [INTO branch] [USING OURS | THEIRS | ABORT] [DRY RUN]",
-        ),
-    ),
+    **MERGE_FORMS,
     "HYDRATE": ((("HYDRATE", "BRANCH"), _hydrate_branch, "HYDRATE BRANCH name"),),
     "COMPACT": ((("COMPACT",), _compact, "COMPACT [HISTORY]"),),
     "SET": (

@@ -1,344 +1,228 @@
-"""Merge one branch into another: find the common moment, put both sides together, commit once."""
+"""Carry a merge out: both sides put together, tried, committed once, and remembered."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
 
-from dosql_core.errors import BranchNotFoundError, MergeConflictError, ProgrammingError
+from dosql_core.errors import MergeConflictError, NotFastForwardError
+from dosql_core.history.ancestry import is_contained
 from dosql_core.history.attachable_view import AttachableView
-from dosql_core.history.branching import BranchedDatabase
-from dosql_core.history.differences import Difference
-from dosql_core.history.refs import MergeRef, RefsContent
+from dosql_core.history.refs import MergeRef
 from dosql_core.history.time_travel import ResolvedMoment
-from dosql_core.identifiers import BranchId, BranchName, Lsn
+from dosql_core.identifiers import Lsn, Microseconds
 from dosql_core.kernel.attached_views import AttachedViews
 from dosql_core.kernel.connection import ENABLE_TRIGGER, run
+from dosql_core.kernel.head import Head
 from dosql_core.kernel.head_connection import HeadConnection
-from dosql_core.language.tokens import quoted_name
-from dosql_core.merging.row_application import (
-    apply_rows,
-    broken_references,
-    reference_conflicts,
+from dosql_core.merging.attached_rows import AttachedRows
+from dosql_core.merging.conflict import Conflict, Decide, Side
+from dosql_core.merging.merge_commit import MergeTransaction
+from dosql_core.merging.merge_task import (
+    MergedDatabase,
+    MergeResult,
+    MergeTask,
+    TaskKind,
+    present_of,
 )
-from dosql_core.merging.schema_merge import SchemaPlan, merge_schemas
-from dosql_core.merging.three_way import (
-    Conflict,
-    Policy,
-    RowResult,
-    decide_nothing,
-    keep_ours,
-    merge_rows,
-    take_theirs,
-)
+from dosql_core.merging.three_moments import ThreeMoments
 from dosql_core.options import SessionOptions
-from dosql_core.rows.row_change import RowChange
 
-_TRIES = 10
-POLICIES: dict[str, Policy] = {
-    "abort": decide_nothing,
-    "ours": keep_ours,
-    "theirs": take_theirs,
+_HASTY_TRIES = 3
+_SAID = {
+    TaskKind.MERGE: "merged branch {source} (LSN {lsn})",
+    TaskKind.SQUASH: "merged branch {source} (LSN {lsn}), squashed",
+    TaskKind.REVERT: "reverted {source}",
+    TaskKind.CHERRY_PICK: "picked {source}",
 }
 
 
-@dataclass(frozen=True, slots=True)
-class MergeResult:
-    """What a merge did, or a dry run would do.
-
-    Shape: `lsn` is the merge's commit, None when nothing had to be done or it was a dry run;
-           `is_fast_forward`: the target had not changed since the common moment. `rows` counts the
-           rows of the target that change. Only a dry run comes back with `conflicts`.
-    """
-
-    target: BranchName
-    source: BranchName
-    base: ResolvedMoment
-    lsn: Lsn | None
-    rows: int
-    is_fast_forward: bool
-    conflicts: tuple[Conflict, ...]
-
-
-class MergedDatabase(BranchedDatabase, Protocol):
-    """What merging needs of a database."""
-
-    def updated_refs(self) -> AbstractContextManager[RefsContent]:
-        """Change the refs."""
-
-
-def merge_branches(
+def carry_out(
     database: MergedDatabase,
-    source: str,
-    target: str,
-    using: str | Policy = "abort",
+    task: MergeTask,
+    decide: Decide,
     *,
     dry_run: bool = False,
-    author: str | None = None,
-    message: str | None = None,
+    must_be_fast_forward: bool = False,
 ) -> MergeResult:
-    """Bring what `source` did since the best common moment to `target`, as one commit.
+    """Do the task as one commit of its target; a dry run tries it and takes it back.
 
-    `using` decides rows in conflict: "abort", "ours", "theirs", or a function of the conflict that
-    returns the row, or None for no row.
-    Errors: MergeConflictError with the conflicts left, when nothing is merged; BranchNotFoundError.
+    Errors: MergeConflictError with the conflicts left, when nothing is done.
     """
-    policy = POLICIES.get(using) if isinstance(using, str) else using
-    if policy is None:
-        raise ProgrammingError(f"{using!r} is no way to merge", hint=f"ways: {', '.join(POLICIES)}")
-    refs = database.refs()
-    their_branch, our_branch = refs.branch(source), refs.branch(target)
-    if their_branch.id == our_branch.id:
-        raise ProgrammingError(f"branch {target!r} cannot be merged into itself")
-    theirs = _present(database, their_branch.id)
-    base = common_moment(refs, our_branch.id, their_branch.id, theirs.lsn)
-    with database.opened_head(our_branch.id) as head:
-        for _ in range(_TRIES):
-            ours = _present(database, our_branch.id)
-            with _Sides(database, base, ours, theirs) as sides:
-                results, plan, conflicts = sides.put_together(policy)
-                is_fast_forward = not sides.we_changed
-            found = MergeResult(
-                our_branch.name,
-                their_branch.name,
-                base,
-                None,
-                len(results),
-                is_fast_forward,
-                tuple(conflicts),
-            )
-            if conflicts and not dry_run:
-                raise _refusal(found)
-            if dry_run:
-                return found
-            if not results and plan.is_empty:  # all of it is there already
-                _remember(database, ours, theirs)
-                return found
-            told = message or f"merged branch {their_branch.name} (LSN {theirs.lsn})"
-            lsn = _Commit(database, head, theirs, author, told).make(ours.lsn, results, plan, found)
-            if lsn is not None:
-                _remember(database, ResolvedMoment(our_branch.id, lsn), theirs)
-                return replace(found, lsn=lsn)
-    raise MergeConflictError(f"branch {target!r} changed {_TRIES} times while it was merged into")
-
-
-def _remember(database: MergedDatabase, merged: ResolvedMoment, theirs: ResolvedMoment) -> None:
-    """Note that `merged` contains `theirs`, so that the next merge begins there.
-
-    A crash before this is no harm: the next merge finds the same changes on both sides.
-    """
-    with database.updated_refs() as refs:
-        refs.merges = [
-            merge
-            for merge in refs.merges
-            if {merge.target_id, merge.source_id} != {merged.branch_id, theirs.branch_id}
-        ]
-        refs.merges.append(MergeRef(merged.branch_id, merged.lsn, theirs.branch_id, theirs.lsn))
-
-
-def common_moment(
-    refs: RefsContent, our_id: BranchId, their_id: BranchId, their_lsn: Lsn
-) -> ResolvedMoment:
-    """The newest moment that both branches contain.
-
-    It is the newest of the last merge between the two, whatever its direction, and of where their
-    lines of descent part.
-    Errors: BranchNotFoundError when they have nothing in common, as after a root was dropped.
-    """
-    for merge in reversed(refs.merges):
-        if {merge.target_id, merge.source_id} == {our_id, their_id}:
-            return ResolvedMoment(merge.source_id, merge.source_lsn)
-    ours = dict(_lineage(refs, our_id, None))
-    for branch_id, lsn in _lineage(refs, their_id, their_lsn):
-        if branch_id in ours:
-            our_lsn = ours[branch_id]
-            common = [at for at in (lsn, our_lsn) if at is not None]
-            return ResolvedMoment(branch_id, min(common))
-    raise BranchNotFoundError("the two branches have no common ancestor")
-
-
-def _lineage(
-    refs: RefsContent, branch_id: BranchId, lsn: Lsn | None
-) -> list[tuple[BranchId, Lsn | None]]:
-    """A branch and its ancestors, with the LSN of each up to which it is inherited."""
-    line: list[tuple[BranchId, Lsn | None]] = [(branch_id, lsn)]
-    branch = refs.branches[branch_id]
-    while branch.parent_id is not None:
-        line.append((branch.parent_id, branch.fork_lsn))
-        branch = refs.branches[branch.parent_id]
-    return line
-
-
-def _present(database: MergedDatabase, branch_id: BranchId) -> ResolvedMoment:
-    return ResolvedMoment(branch_id, database.sealed(branch_id).newest_lsn)
-
-
-def _refusal(found: MergeResult) -> MergeConflictError:
-    count = len(found.conflicts)
-    first = found.conflicts[0]
-    return MergeConflictError(
-        f"{count} conflict{'s' if count > 1 else ''} between {found.source} and {found.target}; "
-        f"the first: {first.kind} in {first.table} at {first.key} {first.detail}".rstrip(),
-        found.conflicts,
-    )
-
-
-class _Sides:
-    """What each side did since the common moment."""
-
-    def __init__(
-        self,
-        database: MergedDatabase,
-        base: ResolvedMoment,
-        ours: ResolvedMoment,
-        theirs: ResolvedMoment,
-    ) -> None:
-        self._our_difference = Difference(database, base, ours)
-        self._their_difference = Difference(database, base, theirs)
-
-    def __enter__(self) -> _Sides:
-        self._ours = list(self._our_difference.rows())
-        self._theirs = list(self._their_difference.rows())
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._our_difference.close()
-        self._their_difference.close()
-
-    @property
-    def we_changed(self) -> bool:
-        """Whether our side did anything."""
-        return bool(self._ours or self._our_difference.schema_changes())
-
-    def put_together(self, policy: Policy) -> tuple[list[RowResult], SchemaPlan, list[Conflict]]:
-        plan = merge_schemas(
-            self._our_difference.schema_changes(),
-            self._their_difference.schema_changes(),
-            {change.table for change in self._ours},
-            {change.table for change in self._theirs},
-        )
-        settled = {*plan.replaced_tables, *plan.dropped_tables}
-        disputed = {conflict.table for conflict in plan.conflicts}
-
-        def counts(change: RowChange) -> bool:
-            return change.table not in settled and change.table not in disputed
-
-        results, conflicts = merge_rows(
-            filter(counts, self._ours), filter(counts, self._theirs), policy
-        )
-        return results, plan, [*plan.conflicts, *conflicts]
-
-
-class _Commit:
-    """The one transaction of a merge."""
-
-    def __init__(
-        self,
-        database: MergedDatabase,
-        head: Any,
-        theirs: ResolvedMoment,
-        author: str | None,
-        message: str,
-    ) -> None:
-        self._database = database
-        self._head = head
-        self._theirs = theirs
-        self._author = author
-        self._message = message
-
-    def make(
-        self, our_lsn: Lsn, results: list[RowResult], plan: SchemaPlan, found: MergeResult
-    ) -> Lsn | None:
-        """Carry the merge out; None when our branch is not at `our_lsn` any more.
-
-        Errors: MergeConflictError when constraints of the merged whole are broken.
-        """
-        connection = HeadConnection(self._head, SessionOptions())
-        kernel = connection.kernel
+    settle_merges(database)
+    with database.opened_head(task.target_id) as head:
+        connection = HeadConnection(head, SessionOptions())
         try:
-            connection.enter_write()
             # A merge repeats what happened elsewhere, triggers and foreign-key actions included.
-            kernel.config(ENABLE_TRIGGER, 0)
-            run(kernel, "PRAGMA foreign_keys = OFF")
-            run(kernel, "BEGIN IMMEDIATE")
-            if self._head.newest_lsn() != our_lsn:
-                run(kernel, "ROLLBACK")
-                return None
-            try:
-                conflicts = self._write(connection, results, plan, our_lsn)
-                if conflicts:
-                    raise _refusal(replace(found, conflicts=tuple(conflicts)))
-                connection.write_metadata(self._author, self._message)
-                run(kernel, "COMMIT")
-            except BaseException:
-                if kernel.in_transaction:
-                    run(kernel, "ROLLBACK")
-                raise
-            return connection.lsn()
+            connection.kernel.config(ENABLE_TRIGGER, 0)
+            run(connection.kernel, "PRAGMA foreign_keys = OFF")
+            run(connection.kernel, "PRAGMA legacy_alter_table = ON")
+            for _ in range(_HASTY_TRIES):
+                attempt = _Attempt(database, task, decide, connection, head)
+                done = attempt.made(dry_run=dry_run, only_forward=must_be_fast_forward)
+                if done is not None:
+                    return done
+            with _written(connection):  # writers are too many to outrun: keep them out
+                attempt = _Attempt(database, task, decide, connection, head)
+                done = attempt.made(dry_run=dry_run, only_forward=must_be_fast_forward)
+            assert done is not None
+            return done
         finally:
             connection.leave_write()
             connection.close()
 
-    def _write(
+
+@contextlib.contextmanager
+def _written(connection: HeadConnection) -> Iterator[None]:
+    """A write transaction within the block, rolled back unless it was committed."""
+    kernel = connection.kernel
+    if kernel.in_transaction:
+        yield
+        return
+    connection.enter_write()
+    try:
+        run(kernel, "BEGIN IMMEDIATE")
+        yield
+    finally:
+        if kernel.in_transaction:
+            run(kernel, "ROLLBACK")
+        connection.leave_write()
+
+
+class _Attempt:
+    """One try at a task, from the present of the target as it is found."""
+
+    def __init__(
         self,
+        database: MergedDatabase,
+        task: MergeTask,
+        decide: Decide,
         connection: HeadConnection,
-        results: list[RowResult],
-        plan: SchemaPlan,
-        our_lsn: Lsn,
-    ) -> list[Conflict]:
-        kernel = connection.kernel
-        for sql in plan.before_rows:
-            run(kernel, sql)
-        if plan.replaced_tables:
-            past = self._views(kernel).schema_of(self._theirs.branch_id, self._theirs.lsn)
-            for table in plan.replaced_tables:
-                _take_over(kernel, past, table)
-        conflicts = apply_rows(kernel, results)
-        for sql in plan.after_rows:
-            run(kernel, sql)
-        touched = {result.table for result in results} | set(plan.replaced_tables)
-        return conflicts or self._orphans(kernel, touched, our_lsn)
+        head: Head,
+    ) -> None:
+        self._database, self._task, self._decide = database, task, decide
+        self._connection, self._head = connection, head
+        self._ours = present_of(database, task.target_id)
 
-    def _orphans(self, kernel: Any, tables: set[str], our_lsn: Lsn) -> list[Conflict]:
-        """Rows whose parent is missing now, but was missing on neither side alone.
+    def made(self, *, dry_run: bool, only_forward: bool) -> MergeResult | None:
+        """What came of it; None when the target has moved meanwhile."""
+        task, ours = self._task, self._ours
+        with ThreeMoments(self._database, task.bases, ours, task.theirs, task.roots) as moments:
+            views = AttachedViews(
+                self._connection.kernel,
+                lambda of, at: self._database.known(of).view(at),
+                AttachableView,
+            )
+            places = {Side.BASE: task.bases[0], Side.OURS: ours, Side.THEIRS: task.theirs}
+            rows = AttachedRows(self._connection.kernel, views, places)
+            transaction = MergeTransaction(rows, moments, self._decide)
+            is_forward = not moments.we_changed
+            name = self._database.refs().branches[task.target_id].name
+            found = MergeResult(
+                name, task.source, task.bases[0], None, transaction.row_count, is_forward
+            )
+            if only_forward and not is_forward:
+                raise NotFastForwardError(
+                    f"branch {name!r} has changed since LSN {task.bases[0].lsn}, "
+                    f"so {task.source} is no fast forward"
+                )
+            if transaction.is_empty and not transaction.conflicts:  # all of it is there already
+                if not dry_run:
+                    self._remember(ours.lsn, is_equal=is_forward, committed_at=None)
+                return found
+            if dry_run and is_forward:
+                return found
+            with _written(self._connection):
+                if self._head.newest_lsn() != ours.lsn:
+                    return None
+                transaction.write()
+                found = replace(
+                    found, rows=transaction.row_count, conflicts=tuple(transaction.conflicts)
+                )
+                if dry_run:
+                    return found
+                if found.conflicts:
+                    raise refusal(name, task, found.conflicts)
+                return replace(found, conflicts=(), lsn=self._commit(is_forward))
 
-        Foreign keys are off in SQLite unless a connection turns them on, so either side may have
-        had such rows for long; that is not the merge's doing.
-        """
-        broken = broken_references(kernel, "main", tables)
-        if broken:
-            views = self._views(kernel)
-            for moment in (self._theirs, ResolvedMoment(self._head.place.branch_id, our_lsn)):
-                schema = quoted_name(views.schema_of(moment.branch_id, moment.lsn, keep=3))
-                broken -= broken_references(kernel, schema, tables)
-        return reference_conflicts(broken)
+    def _commit(self, is_forward: bool) -> Lsn:
+        task, connection = self._task, self._connection
+        told = _SAID[task.kind].format(source=task.source, lsn=task.theirs.lsn)
+        connection.write_metadata(task.author, task.message or told)
+        at = connection.planned_time
+        expected = Lsn(self._ours.lsn + 1)
+        # A crash behind this leaves a note of a merge whose time tells whether it was made.
+        self._remember(expected, is_equal=is_forward, committed_at=at)
+        run(connection.kernel, "COMMIT")
+        lsn = connection.lsn()
+        settle_merges(self._database)
+        return lsn
 
-    def _views(self, kernel: Any) -> AttachedViews:
-        return AttachedViews(
-            kernel, lambda of, at: self._database.known(of).view(at), AttachableView
-        )
+    def _remember(self, lsn: Lsn, *, is_equal: bool, committed_at: Microseconds | None) -> None:
+        task = self._task
+        if task.kind is TaskKind.MERGE:
+            present = ResolvedMoment(task.target_id, self._ours.lsn)
+            is_made_now = lsn > self._ours.lsn
+            if not is_made_now and is_contained(
+                self._database.refs(), task.theirs, in_moment=present
+            ):
+                return
+            note = MergeRef(
+                task.target_id,
+                lsn,
+                task.theirs.branch_id,
+                task.theirs.lsn,
+                task.source if is_made_now else "",
+                is_equal,
+                committed_at,
+            )
+            with self._database.updated_refs() as refs:
+                refs.merges.append(note)
+        elif task.undoes is not None:
+            first, last = task.undoes
+            with self._database.updated_refs() as refs:
+                refs.merges = [
+                    replace(merge, is_undone=True)
+                    if merge.target_id == task.target_id and first <= merge.target_lsn <= last
+                    else merge
+                    for merge in refs.merges
+                ]
 
 
-def _take_over(kernel: Any, past: str, table: str) -> None:
-    """Make a table of ours what it is on their side, rows, indexes and triggers."""
-    objects = run(
-        kernel,
-        f"SELECT sql FROM {quoted_name(past)}.sqlite_schema WHERE tbl_name = ? AND sql IS NOT NULL"
-        " ORDER BY type <> 'table', rowid",
-        (table,),
+def settle_merges(database: MergedDatabase) -> None:
+    """Find out of merges noted as about to be made whether they were.
+
+    A commit at that LSN is the merge exactly when it has the time that was planned for it.
+    """
+    if all(merge.committed_at is None for merge in database.refs().merges):
+        return
+    settled: dict[MergeRef, MergeRef | None] = {}
+    for merge in database.refs().merges:
+        if merge.committed_at is None:
+            continue
+        if merge.target_id not in database.refs().branches:
+            settled[merge] = None
+            continue
+        history = database.sealed(merge.target_id)
+        if history.newest_lsn < merge.target_lsn:
+            continue  # somebody may be about to commit it
+        is_made = history.commit(merge.target_lsn).committed_at == merge.committed_at
+        settled[merge] = replace(merge, committed_at=None) if is_made else None
+    if settled:
+        with database.updated_refs() as refs:
+            found = (settled.get(merge, merge) for merge in refs.merges)
+            refs.merges = [merge for merge in found if merge is not None]
+
+
+def refusal(
+    target: str, task: MergeTask, conflicts: tuple[Conflict, ...], *, is_kept: bool = True
+) -> MergeConflictError:
+    """The error that has the conflicts, which stay for others to see only if they are kept."""
+    count, first = len(conflicts), conflicts[0]
+    return MergeConflictError(
+        f"{count} conflict{'s' if count > 1 else ''} between {task.source} and {target}; "
+        f"the first: {first.kind} in {first.table} at {first.key} {first.detail}".rstrip(),
+        conflicts,
+        hint=None if is_kept else "another policy may decide them; without one they are kept",
     )
-    run(kernel, f"DROP TABLE IF EXISTS main.{quoted_name(table)}")
-    run(kernel, objects[0][0])
-    columns = ", ".join(
-        quoted_name(column[1])
-        for column in run(kernel, f"PRAGMA main.table_xinfo({quoted_name(table)})")
-        if column[6] == 0  # neither hidden nor generated
-    )
-    run(
-        kernel,
-        f"INSERT INTO main.{quoted_name(table)}({columns})"
-        f" SELECT {columns} FROM {quoted_name(past)}.{quoted_name(table)}",
-    )
-    for (sql,) in objects[1:]:
-        run(kernel, sql)

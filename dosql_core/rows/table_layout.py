@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dosql_core.identifiers import SqlValue
-from dosql_core.kernel.connection import KernelError, run
+from dosql_core.kernel.connection import KernelError, pragma_value, run
 from dosql_core.kernel.past_connection import past_connection
 from dosql_core.kernel.past_vfs import Pages
 
+SETTINGS = ("user_version", "application_id")
 _VIRTUAL, _STORED = 2, 3  # `hidden` of pragma_table_xinfo for generated columns
 
 _TABLES = """
@@ -90,11 +91,13 @@ class Schema:
     """The schema of a moment.
 
     Shape: `tables` by name, without virtual tables and those that SQLite and DoSQL keep;
-           `objects` is the SQL of every table, index, view and trigger by kind and name.
+           `objects` is the SQL of every table, index, view and trigger by kind and name;
+           `settings` are the numbers that programs keep in the file's header.
     """
 
     tables: dict[str, TableLayout]
     objects: dict[tuple[str, str], str]
+    settings: dict[str, int] = field(default_factory=dict)
 
 
 def read_schema(pages: Pages) -> Schema:
@@ -112,7 +115,8 @@ def read_schema(pages: Pages) -> Schema:
             for kind, name, sql in run(connection, _OBJECTS)
             if not name.startswith(_INTERNAL_PREFIXES)
         }
-        return Schema(tables, objects)
+        settings = {name: int(pragma_value(connection, name)) for name in SETTINGS}
+        return Schema(tables, objects, settings)
 
 
 @dataclass(frozen=True, slots=True)

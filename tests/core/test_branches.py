@@ -186,7 +186,7 @@ def test_a_list_says_how_far_branches_went(con: Any) -> None:
     assert row.pop("own_bytes") > 0
     assert row == {
         "name": "dev", "parent": "main", "fork_lsn": 2, "lsn": 4, "ahead": 2, "behind": 1,
-        "protected": 0, "hydrated": 0, "current": 0,
+        "merged": 0, "protected": 0, "hydrated": 0, "current": 0,
     }  # fmt: skip
 
 

@@ -23,6 +23,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("dosql_core.triggers",),
     ("dosql_core.open_branches",),
     ("dosql_core.database",),
+    ("dosql_core.command_result",),
+    ("dosql_core.merge_execution",),
     ("dosql_core.command_execution",),
     ("dosql_core.pragmas",),
     ("dosql_core.history_tables",),

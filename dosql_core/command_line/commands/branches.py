@@ -21,7 +21,7 @@ from dosql_core.command_line.values import sql_literal
 from dosql_core.command_line.wording import counted, size_text
 from dosql_core.errors import MergeConflictError
 from dosql_core.identifiers import MAIN_BRANCH
-from dosql_core.merging.three_way import Conflict
+from dosql_core.merging.conflict import Conflict
 from dosql_core.rows.row_change import NamedValues
 
 app = typer.Typer(

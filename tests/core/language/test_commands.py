@@ -20,8 +20,6 @@ from dosql_core.language.commands import (
     HydrateBranch,
     IfMissing,
     IsolationLevel,
-    MergeBranch,
-    MergeUsing,
     ProtectBranch,
     RenameBranch,
     Restore,
@@ -34,6 +32,17 @@ from dosql_core.language.commands import (
     ShowSnapshots,
     UseBranch,
     bind_command,
+)
+from dosql_core.language.merge_commands import (
+    AbortMerge,
+    CherryPick,
+    CommitMerge,
+    MergeBranch,
+    MergeOptions,
+    MergeUsing,
+    RebaseBranch,
+    ResolveConflicts,
+    Revert,
 )
 from dosql_core.language.moments import MomentClause, MomentKind
 from dosql_core.language.parameters import Parameter
@@ -79,8 +88,32 @@ COMMANDS: list[tuple[str, Command]] = [
     ("hydrate branch dev", HydrateBranch("dev")),
     ("merge branch dev", MergeBranch("dev")),
     (
-        "merge branch 'dev' into main using theirs dry run",
-        MergeBranch("dev", "main", MergeUsing.THEIRS, is_dry_run=True),
+        "merge branch dev into main using theirs squash fast forward only dry run",
+        MergeBranch("dev", "main", MergeOptions(MergeUsing.THEIRS, True, True, True)),
+    ),
+    ("commit merge", CommitMerge()),
+    ("commit merge into 'main';", CommitMerge("main")),
+    ("abort merge into main", AbortMerge("main")),
+    ("resolve conflicts using base", ResolveConflicts(MergeUsing.BASE)),
+    (
+        "resolve conflicts on t into dev using newest",
+        ResolveConflicts(MergeUsing.NEWEST, "t", target="dev"),
+    ),
+    ("resolve conflict 3 using ours", ResolveConflicts(MergeUsing.OURS, first=3)),
+    ("revert lsn 7", Revert(7)),
+    (
+        "revert lsn 7 to 9 on branch dev using ours dry run",
+        Revert(7, 9, "dev", MergeOptions(MergeUsing.OURS, True)),
+    ),
+    ("cherry pick lsn 7 from branch dev", CherryPick(7, None, "dev")),
+    (
+        "cherry pick lsn 7 to 8 from branch dev into main using abort",
+        CherryPick(7, 8, "dev", "main", MergeOptions(MergeUsing.ABORT)),
+    ),
+    ("rebase branch dev", RebaseBranch("dev")),
+    (
+        "rebase branch dev onto main squash",
+        RebaseBranch("dev", "main", MergeOptions(is_squash=True)),
     ),
     ("create snapshot 'x'", CreateSnapshot("x")),
     (

@@ -1,0 +1,94 @@
+"""Rows of a branch that is written, and of the three moments of its merge, attached beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from dosql_core.history.table_copy import rowid_name
+from dosql_core.history.time_travel import ResolvedMoment
+from dosql_core.identifiers import SqlValue
+from dosql_core.kernel.attached_views import AttachedViews
+from dosql_core.kernel.connection import run
+from dosql_core.language.tokens import quoted_name
+from dosql_core.merging.conflict import Side
+from dosql_core.rows.row_change import ROWID, NamedValues
+
+
+class AttachedRows:
+    """Looks rows up by what they hold, in `main` and at the moments of a merge.
+
+    Errors: KernelError of every method for a table or column that is not there.
+    """
+
+    def __init__(
+        self, kernel: Any, views: AttachedViews, moments: dict[Side, ResolvedMoment]
+    ) -> None:
+        self.kernel = kernel
+        self._views = views
+        self._moments = moments
+        self._columns: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
+
+    def schema_of(self, side: Side) -> str:
+        """The schema under which a side's moment is attached; attached now if it was not."""
+        moment = self._moments[side]
+        return self._views.schema_of(moment.branch_id, moment.lsn, keep=len(self._moments))
+
+    def sides(self) -> list[str]:
+        """The schemas of ours and theirs."""
+        return [self.schema_of(Side.OURS), self.schema_of(Side.THEIRS)]
+
+    def has_table(self, schema: str, table: str) -> bool:
+        """Whether a schema has a table of that name."""
+        return bool(
+            run(
+                self.kernel,
+                f"SELECT 1 FROM {quoted_name(schema)}.sqlite_schema"
+                " WHERE type = 'table' AND name = ? COLLATE NOCASE",
+                (table,),
+            )
+        )
+
+    def row_at(self, side: Side, table: str, key: NamedValues) -> NamedValues | None:
+        """The row of that key at a moment; None when it is not there, or its table is not."""
+        schema = self.schema_of(side)
+        if not self.has_table(schema, table):
+            return None
+        columns, _ = self._layout(schema, table)
+        rowid = rowid_name(columns) or ROWID
+        names = [name if name in columns or name != ROWID else rowid for name in key]
+        where = " AND ".join(f"c.{quoted_name(name)} IS ?" for name in names)
+        found = next(self.where(schema, table, where, (*key.values(),)), None)
+        return None if found is None else found[1]
+
+    def where(
+        self, schema: str, table: str, condition: str, values: tuple[SqlValue, ...]
+    ) -> Iterator[tuple[NamedValues, NamedValues]]:
+        """Key and columns of the rows `c` of a table that fulfil a condition."""
+        columns, key = self._layout(schema, table)
+        rowid = rowid_name(columns)
+        wanted = [quoted_name(name) for name in columns]
+        if not key and rowid is not None:
+            wanted.append(f"c.{rowid}")
+        for row in run(
+            self.kernel,
+            f"SELECT {', '.join(wanted)} FROM {quoted_name(schema)}.{quoted_name(table)} AS c"
+            f" WHERE {condition}",
+            values,
+        ):
+            named = dict(zip(columns, row, strict=False))
+            yield ({name: named[name] for name in key} if key else {ROWID: row[-1]}), named
+
+    def _layout(self, schema: str, table: str) -> tuple[list[str], list[str]]:
+        """The columns that can be written, and those of the primary key."""
+        known = self._columns.get((schema, table))
+        if known is None or schema == "main":
+            listed = run(
+                self.kernel,
+                "SELECT name, pk FROM pragma_table_xinfo(?, ?) WHERE hidden = 0 ORDER BY cid",
+                (table, schema),
+            )
+            key = sorted((pk, name) for name, pk in listed if pk)
+            known = [name for name, _ in listed], [name for _, name in key]
+            self._columns[schema, table] = known
+        return known

@@ -1,0 +1,230 @@
+"""What two sides did since their best common moment: read from history, and put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cached_property
+
+from dosql_core.history.differences import Difference
+from dosql_core.history.time_travel import ResolvedMoment, SealedHistory
+from dosql_core.merging.conflict import Conflict, Decide, RowResult, Side
+from dosql_core.merging.schema_merge import (
+    Names,
+    SchemaPlan,
+    TablePlan,
+    ThreeSchemas,
+    is_of_virtual,
+    merge_schemas,
+)
+from dosql_core.merging.table_definition import counts_its_keys, renamed_row
+from dosql_core.merging.three_way import (
+    is_keyless,
+    is_same_row,
+    merge_rows,
+    shifted,
+    with_moved_rows_matched,
+)
+from dosql_core.merging.virtual_tables import plan_content
+from dosql_core.rows.row_change import Operation, RowChange
+from dosql_core.rows.table_layout import Schema
+
+Changes = dict[str, list[RowChange]]
+
+
+class ThreeMoments:
+    """The common moment and both sides, open until they are closed.
+
+    `bases` are the common moments that none of the others contains: more than one where branches
+    were merged crosswise. Then the base is what those make together, as far as they agree; `roots`
+    are what each but the first has in common with the first.
+    """
+
+    def __init__(
+        self,
+        database: SealedHistory,
+        bases: tuple[ResolvedMoment, ...],
+        ours: ResolvedMoment,
+        theirs: ResolvedMoment,
+        roots: tuple[ResolvedMoment, ...] = (),
+    ) -> None:
+        self.ours, self.theirs = ours, theirs
+        self._opened: list[Difference] = []
+        try:
+            self._our_difference = self._open(database, bases[0], ours)
+            self._their_difference = self._open(database, bases[0], theirs)
+            self._crossing = [
+                (self._open(database, root, bases[0]), self._open(database, root, other))
+                for root, other in zip(roots, bases[1:], strict=True)
+            ]
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(
+        self, database: SealedHistory, before: ResolvedMoment, after: ResolvedMoment
+    ) -> Difference:
+        self._opened.append(Difference(database, before, after))
+        return self._opened[-1]
+
+    def close(self) -> None:
+        """Let go of all moments."""
+        for difference in self._opened:
+            difference.close()
+
+    def __enter__(self) -> ThreeMoments:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    @property
+    def base_schema(self) -> Schema:
+        """The schema of the common moment."""
+        return self._our_difference.schemas[0]
+
+    @property
+    def our_schema(self) -> Schema:
+        """The schema of our side."""
+        return self._our_difference.schemas[1]
+
+    @property
+    def their_schema(self) -> Schema:
+        """The schema of their side."""
+        return self._their_difference.schemas[1]
+
+    @property
+    def we_changed(self) -> bool:
+        """Whether our side did anything."""
+        return bool(self._changes[0] or self._our_difference.schema_changes())
+
+    @cached_property
+    def _changes(self) -> tuple[Changes, Changes]:
+        """The rows each side changed, by table, virtual tables' own tables included."""
+        both = []
+        shifts = self._shifts()
+        for difference in (self._our_difference, self._their_difference):
+            changes = _by_table(difference.all_rows())
+            for table, shift in shifts.items():
+                changes[table] = list(shifted(changes.get(table, ()), shift))
+            both.append(
+                {
+                    table: with_moved_rows_matched(rows) if _has_no_key(rows) else rows
+                    for table, rows in changes.items()
+                    if rows
+                }
+            )
+        return both[0], both[1]
+
+    def _shifts(self) -> Changes:
+        """What leads from the first of several bases to what they make together."""
+        shifts: Changes = {}
+        for to_first, to_other in self._crossing:
+            first = _by_table(to_first.rows())
+            for table, rows in _by_table(to_other.rows()).items():
+                layouts = [s.tables.get(table) for s in (*to_first.schemas, *to_other.schemas)]
+                if len({None if layout is None else layout.sql for layout in layouts}) > 1:
+                    continue
+                results, conflicts = merge_rows(first.get(table, ()), rows, lambda _: None)
+                disputed = {conflict.name for conflict in conflicts}
+                shifts.setdefault(table, []).extend(
+                    _as_change(result)
+                    for result in results
+                    if result.key and result.name not in disputed
+                )
+        return shifts
+
+    def put_together(
+        self, decide: Decide
+    ) -> tuple[list[RowResult], SchemaPlan, list[Conflict], set[str]]:
+        """The rows to write, what is done to the schema, the conflicts left; the virtual tables
+        whose own tables both changed."""
+        ours, theirs = self._changes
+        schemas = ThreeSchemas(
+            self.base_schema,
+            self.our_schema,
+            self.their_schema,
+            ours.keys(),
+            theirs.keys(),
+        )
+        plan = merge_schemas(schemas, decide)
+        crossed = self._crossed_virtual(plan)
+        plan_content(plan, crossed, self.our_schema, self.their_schema)
+        results: list[RowResult] = []
+        conflicts = list(plan.conflicts)
+        for table in plan.tables.values():
+            if not table.takes_rows or table.origin is None:
+                continue
+            self._correct_names(table)
+            stands = self.our_schema if table.origin is Side.OURS else self.their_schema
+            is_counted = counts_its_keys(stands.tables[table.name].sql)
+            made, left = merge_rows(
+                _renamed(ours.get(table.name, ()), table, table.our_names),
+                _renamed(theirs.get(table.name, ()), table, table.their_names),
+                decide,
+                origin=table.origin,
+                counted_tables=(table.name,) if is_counted else (),
+            )
+            results += made
+            conflicts += left
+        return results, plan, conflicts, crossed
+
+    def _correct_names(self, table: TablePlan) -> None:
+        """Take no column for renamed that was dropped, and another made like it in its place.
+
+        The two look the same in the definition.
+        """
+        was_called = {merged: name for name, merged in table.base_names.items() if merged}
+        for difference, names, of_other in (
+            (self._our_difference, table.our_names, table.their_names),
+            (self._their_difference, table.their_names, table.our_names),
+        ):
+            for name, merged in names.items():
+                was = was_called.get(merged) if merged is not None else None
+                if was is None or was.casefold() == name.casefold():
+                    continue
+                if not difference.is_column_kept(table.name, was, name):
+                    table.base_names[was] = of_other[was] = None
+
+    def tables_they_changed(self) -> set[str]:
+        """Tables, those of virtual tables included, of which their rows differ from the base."""
+        return set(self._changes[1])
+
+    def _crossed_virtual(self, plan: SchemaPlan) -> set[str]:
+        """Virtual tables whose own tables both sides changed."""
+        ours, theirs = self._changes
+        return {
+            name
+            for name in plan.virtual
+            if any(is_of_virtual(name, table) for table in ours)
+            and any(is_of_virtual(name, table) for table in theirs)
+        }
+
+
+def _by_table(changes: Iterable[RowChange]) -> Changes:
+    by_table: Changes = {}
+    for change in changes:
+        by_table.setdefault(change.table, []).append(change)
+    return by_table
+
+
+def _has_no_key(rows: list[RowChange]) -> bool:
+    return is_keyless(rows[0].key, rows[0].after or rows[0].before)
+
+
+def _as_change(result: RowResult) -> RowChange:
+    operation = Operation.UPDATE
+    if result.before is None or result.after is None:
+        operation = Operation.INSERT if result.before is None else Operation.DELETE
+    return RowChange(result.table, operation, result.key, result.before, result.after)
+
+
+def _renamed(rows: Iterable[RowChange], table: TablePlan, names: Names) -> Iterable[RowChange]:
+    """The changes with the columns of the merged table; those it does not see left out."""
+    for change in rows:
+        before = renamed_row(change.before, table.base_names)
+        after = renamed_row(change.after, names)
+        if not is_same_row(before, after):
+            of_key = table.base_names if change.after is None else names
+            key = {of_key.get(name) or name: value for name, value in change.key.items()}
+            yield replace(change, key=key, before=before, after=after)
