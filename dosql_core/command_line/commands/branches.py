@@ -1,12 +1,12 @@
-"""`dosql branch`: list, create, drop, rename, protect, merge, hydrate."""
+"""`dosql branch`: list, create, drop, rename, protect, hydrate; merging is in `merges`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
+from dosql_core.command_line.commands.merges import add_merge_commands
 from dosql_core.command_line.commands.parameters import (
     AsOfOption,
     DatabasePath,
@@ -17,12 +17,8 @@ from dosql_core.command_line.commands.printing import print_facts, print_json, p
 from dosql_core.command_line.moments import parse_moment
 from dosql_core.command_line.opening import open_existing
 from dosql_core.command_line.reporting import progress_bar
-from dosql_core.command_line.values import sql_literal
-from dosql_core.command_line.wording import counted, size_text
-from dosql_core.errors import MergeConflictError
+from dosql_core.command_line.wording import size_text
 from dosql_core.identifiers import MAIN_BRANCH
-from dosql_core.merging.conflict import Conflict
-from dosql_core.rows.row_change import NamedValues
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -52,7 +48,11 @@ def list_branches(database: DatabasePath, json: JsonOption = False) -> None:
             branch.ahead if branch.parent else None,
             branch.behind if branch.parent else None,
             size_text(branch.own_bytes),
-            _notes(branch.is_protected, branch.is_hydrated and branch.parent is not None),
+            _notes(
+                protected=branch.is_protected,
+                hydrated=branch.is_hydrated and branch.parent is not None,
+                merged=branch.is_merged and branch.lsn > branch.fork_lsn,
+            ),
         )
         for branch in branches
     ]
@@ -128,60 +128,6 @@ def unprotect(database: DatabasePath, name: BranchName) -> None:
     print(f"branch {name} is not protected any more")
 
 
-@app.command(
-    epilog=examples(
-        "dosql branch merge app.db dev",
-        "dosql branch merge app.db dev --into staging --using theirs",
-        "dosql branch merge app.db dev --dry-run --json",
-    )
-)
-def merge(
-    database: DatabasePath,
-    name: BranchName,
-    into: Annotated[
-        str, typer.Option(metavar="NAME", help="The branch that gets the changes.")
-    ] = MAIN_BRANCH,
-    using: Annotated[
-        str,
-        typer.Option(
-            metavar="WHOSE",
-            help="Whose values a row gets that both changed: ours (INTO's), theirs; or abort.",
-        ),
-    ] = "abort",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only tell what would happen.")
-    ] = False,
-    author: Annotated[str | None, typer.Option(help="Who, for the log.")] = None,
-    message: Annotated[str | None, typer.Option("--message", "-m", help="Why.")] = None,
-    json: JsonOption = False,
-) -> None:
-    """Bring what a branch did to another, row by row and column by column, in one commit.
-
-    Where both changed one value to something else, nothing is merged unless --using decides.
-    """
-    with open_existing(database) as opened:
-        try:
-            done = opened.branches.merge(
-                name, into, using, dry_run=dry_run, author=author, message=message
-            )
-        except MergeConflictError as error:
-            if not json:
-                _print_conflicts(error.conflicts)
-            raise
-    if json:
-        print_json(done)
-        return
-    if done.conflicts:
-        _print_conflicts(done.conflicts)
-    changed = counted(done.rows, "row")
-    if dry_run:
-        print(f"{changed} of {into} would change, {counted(len(done.conflicts), 'conflict')}")
-    elif done.lsn is None:
-        print(f"{into} has all of {name} already")
-    else:
-        print(f"{name} merged into {into} as LSN {done.lsn}: {changed} changed")
-
-
 @app.command(epilog=examples("dosql branch hydrate app.db dev"))
 def hydrate(database: DatabasePath, name: BranchName, json: JsonOption = False) -> None:
     """Turn a branch's head into a stock SQLite file that any tool can open."""
@@ -193,31 +139,8 @@ def hydrate(database: DatabasePath, name: BranchName, json: JsonOption = False) 
     print_facts({"branch": name, "file": path})
 
 
-def _notes(is_protected: bool, is_hydrated: bool) -> str:
-    notes = (("protected", is_protected), ("hydrated", is_hydrated))
-    return " ".join(word for word, applies in notes if applies)
+def _notes(**notes: bool) -> str:
+    return " ".join(word for word, applies in notes.items() if applies)
 
 
-def _print_conflicts(conflicts: Sequence[Conflict]) -> None:
-    rows = [
-        (
-            conflict.kind.value,
-            conflict.table,
-            _row_text(conflict.key),
-            ", ".join(conflict.columns) or conflict.detail,
-            _values_text(conflict.ours, conflict.columns),
-            _values_text(conflict.theirs, conflict.columns),
-        )
-        for conflict in conflicts
-    ]
-    print_table(("conflict", "table", "key", "about", "ours", "theirs"), rows)
-
-
-def _values_text(row: NamedValues | None, columns: Sequence[str]) -> str | None:
-    if row is None:
-        return None
-    return _row_text({name: row[name] for name in columns} if columns else row)
-
-
-def _row_text(values: NamedValues) -> str:
-    return ", ".join(f"{name}={sql_literal(value)}" for name, value in values.items())
+add_merge_commands(app)

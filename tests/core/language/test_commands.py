@@ -199,7 +199,7 @@ REFUSED = [
     ("show log limit -1", 16, "found -, expected a whole number"),
     ("branch", 7, "found the end of the statement, expected LOG"),
     ("hydrate", 8, "expected BRANCH"),
-    ("merge branch dev using force", 24, "expected OURS, THEIRS or ABORT"),
+    ("merge branch dev using force", 24, "expected OURS, THEIRS, NEWEST or ABORT"),
     ("compact everything", 9, "found everything, expected the end"),
     ("restore lsn 5", 9, "found lsn, expected TO and a moment"),
     ("restore branch dev", 19, "expected TO and a moment"),

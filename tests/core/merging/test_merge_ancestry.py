@@ -72,9 +72,10 @@ def test_branches_merged_crosswise_have_two():
     assert common_moments(refs, at("main", 9), at("mix", 9)) == [at("main", 4), at("dev", 3)]
 
 
-def paths(refs: RefsContent, moment: ResolvedMoment) -> set[tuple[str, int]]:
+def paths(refs: RefsContent, moment: ResolvedMoment) -> set[tuple[BranchId, Lsn]]:
     """Every commit a moment comes from, walked one by one: the definition."""
-    found, todo = set(), [(moment.branch_id, moment.lsn)]
+    found: set[tuple[BranchId, Lsn]] = set()
+    todo = [(moment.branch_id, moment.lsn)]
     while todo:
         branch_id, lsn = todo.pop()
         branch = refs.branches[branch_id]
