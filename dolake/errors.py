@@ -340,3 +340,28 @@ class MaintenanceFailedError(OperationalError):
     code = "COMPACTION_CLEANUP_FAILED"
     is_retryable = True
     hint = "run it again; `dolake verify` tells whether anything is amiss"
+
+
+# -- queries ---------------------------------------------------------------------------------------
+
+
+class LakeQueryError(ProgrammingError):
+    """The query is not one that the lake can answer."""
+
+    code = "LAKEHOUSE_QUERY_ERROR"
+    hint = "docs/lake_catalog.md tells what a query may be"
+
+
+class LakeQueryTimeoutError(OperationalError):
+    """The query took longer than it may."""
+
+    code = "LAKEHOUSE_QUERY_TIMEOUT"
+    category = Category.TIMEOUT
+    hint = "ask for less, or allow it more time"
+
+
+class LsnNotInLakeError(OperationalError):
+    """The lake has no state of the table as of exactly that LSN."""
+
+    code = "LAKEHOUSE_LSN_NOT_AVAILABLE"
+    hint = "ask for one of the LSNs named, or ask the database itself"

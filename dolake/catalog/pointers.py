@@ -202,6 +202,15 @@ class Pointers:
         with self._connection() as connection:
             return _pointer(connection, identifier)
 
+    def find_all(self, identifiers: Sequence[TableIdentifier]) -> list[Pointer | None]:
+        """The pointers of several tables or views at one moment."""
+        with self._connection() as connection:
+            connection.execute("begin")
+            try:
+                return [_pointer(connection, identifier) for identifier in identifiers]
+            finally:
+                connection.execute("rollback")
+
     def names(
         self, namespace: Namespace, kind: Kind, *, after: str = "", limit: int = -1
     ) -> list[TableIdentifier]:

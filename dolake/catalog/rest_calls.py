@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,16 @@ class RestOptions:
 
     tokens: frozenset[str] = frozenset()
     vends_credentials: bool = False
+
+    def lets_in(self, authorization: str) -> bool:
+        """Whether a request with this header may be answered."""
+        if not self.tokens:
+            return True
+        scheme, _, token = authorization.partition(" ")
+        given = token.strip().encode()
+        # Every token is compared, each in constant time, so that none is told by how long it took.
+        matches = [secrets.compare_digest(given, known.encode()) for known in self.tokens]
+        return scheme.lower() == "bearer" and any(matches)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,11 @@ _ANSWERS: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.CommitStateUnknownError, 500, "CommitStateUnknownException"),
     (errors.CatalogReadOnlyError, 406, "UnsupportedOperationException"),
     (errors.ObjectNotFoundError, 404, "NotFoundException"),
+    (errors.LakeQueryError, 400, "BadRequestException"),
+    (errors.LakeQueryTimeoutError, 408, "QueryTimeoutException"),
+    (errors.LsnNotInLakeError, 404, "NotFoundException"),
+    (errors.SnapshotNotFoundError, 404, "NotFoundException"),
+    (errors.ForeignDeletesError, 406, "UnsupportedOperationException"),
     (errors.ObjectStoreAccessError, 503, "ServiceUnavailableException"),
 )
 

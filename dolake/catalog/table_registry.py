@@ -226,6 +226,18 @@ class TableRegistry:
         pointer = self._pointer(identifier)
         return LoadedTable(pointer.identifier, self._read(pointer), pointer.metadata_location)
 
+    def load_tables(self, identifiers: Sequence[TableIdentifier]) -> list[LoadedTable]:
+        """Several tables as they are at one moment. Errors: TableNotFoundError."""
+        loaded = []
+        found = self.pointers.find_all([tuple(identifier) for identifier in identifiers])
+        for identifier, pointer in zip(identifiers, found, strict=True):
+            if pointer is None or pointer.kind != "table":
+                raise _no_such_table(identifier)
+            loaded.append(
+                LoadedTable(pointer.identifier, self._read(pointer), pointer.metadata_location)
+            )
+        return loaded
+
     def table_exists(self, identifier: TableIdentifier) -> bool:
         """Whether there is such a table."""
         pointer = self.pointers.find(tuple(identifier))

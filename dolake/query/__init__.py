@@ -1,0 +1,1 @@
+"""SQL over the lake's tables, run by DuckDB: committed snapshots and what is not committed yet."""
