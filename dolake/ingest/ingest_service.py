@@ -41,19 +41,22 @@ class IngestService:
         self.budget = MemoryBudget(self.settings.flush.memory_bytes_max)
         self.started_at = time.time()
         self._open_tables = open_tables
-        self._directory = directory
+        self.directory = directory
         self._lock = threading.Lock()
         self._opening: dict[SourceKey, threading.Lock] = {}
         self._pipelines: dict[SourceKey, SourcePipeline] = {}
         self._is_closing = False
         directory.mkdir(parents=True, exist_ok=True)
-        with contextlib.ExitStack() as opened:
-            self._ownership = opened.enter_context(hold(directory / "ingest.lock"))
+        self._held = contextlib.ExitStack()
+        try:
+            self._held.enter_context(hold(directory / "ingest.lock"))
             self.letters = DeadLetters(directory / "dead_letters")
             self._log = EventLog(directory / "log", bytes_max=self.settings.limits.log_bytes_max)
-            opened.callback(self._log.close)
+            self._held.callback(self._log.close)
             self._recover()
-            self._held = opened.pop_all()
+        except BaseException:
+            self._held.close()
+            raise
 
     def _recover(self) -> None:
         """Take in again what was accepted and is in no snapshot."""
@@ -69,11 +72,12 @@ class IngestService:
             self._pipelines[pipeline.key] = pipeline
             self._log.release(str(pipeline.key), pipeline.committed_lsn)
             pipeline.start()
-        for leftover in (self._directory / "copies").glob("*.copy"):
+        for leftover in (self.directory / "copies").glob("*.copy"):
             if leftover not in spooled:
                 leftover.unlink()
 
     def _new_pipeline(self, key: SourceKey) -> SourcePipeline:
+        self._held.enter_context(source_lock(self.directory, key))
         return SourcePipeline(
             key,
             self._open_tables,
@@ -82,7 +86,7 @@ class IngestService:
             self.budget,
             self.metrics,
             lambda: self.settings,
-            self._directory / "copies",
+            self.directory / "copies",
         )
 
     def pipeline(self, key: SourceKey) -> SourcePipeline:

@@ -17,13 +17,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
 
 from opentelemetry import trace
 
 from dolake.changes import Batch, Change
 from dolake.errors import (
-    ForeignSourceError,
     LakeBufferFullError,
     SequenceError,
     ShuttingDownError,
@@ -105,9 +103,6 @@ class SourcePipeline:
         self._metrics = metrics
         self._settings = settings
         self._spool_directory = spool_directory
-        self._identity_path = (
-            spool_directory.parent / "sources" / f"{quote(key.source, safe='')}.id"
-        )
         self.tier: Tier = settings().tier_of(key.source)
         self.tables_lock = threading.Lock()
         self.tables: LakeTables = open_tables(key)
@@ -142,27 +137,6 @@ class SourcePipeline:
     def needs_copy(self) -> bool:
         """Whether the lake has nothing of this source yet."""
         return self.accepted_lsn == 0
-
-    def check_identity(self, database_id: str | None) -> None:
-        """See that the source is the database that has sent under this name before.
-
-        Errors: ForeignSourceError.
-        """
-        if database_id is None:
-            return
-        path = self._identity_path
-        with self._cond:
-            if path.exists():
-                known = path.read_text("utf-8")
-            else:
-                known = database_id
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(database_id, "utf-8")
-        if known != database_id:
-            raise ForeignSourceError(
-                f"{self.key.source!r} is the database {known}, and {database_id} sends under its "
-                "name"
-            )
 
     def accept(self, message: BatchMessage, raw: bytes, form: Form) -> Accepted:
         """Take in a batch whose form was checked; commits that are there already are left out.

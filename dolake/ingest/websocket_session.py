@@ -37,6 +37,7 @@ from dolake.ingest.messages import (
 )
 from dolake.ingest.rate_limit import TokenBucket
 from dolake.ingest.reception import check_connect, read_message, refusal, take_batch
+from dolake.ingest.source_identity import check_identity
 from dolake.ingest.source_pipeline import Accepted, SourcePipeline, Status
 from dolake.ingest.wire_format import encode_message
 from dolake.settings import Tier
@@ -113,8 +114,10 @@ class WebSocketSession:
         if connect.tier is not None and Tier(connect.tier) is not settings.tier_of(connect.source):
             self._service.configure({"tiers": {connect.source: connect.tier}})
         key = SourceKey(connect.source, connect.branch)
+        await asyncio.to_thread(
+            check_identity, self._service.directory, connect.source, connect.database_id
+        )
         pipeline = await asyncio.to_thread(self._service.pipeline, key)
-        pipeline.check_identity(connect.database_id)
         self._pipeline = pipeline
         limits = settings.limits
         await self._send(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 from dosql_core.command_line.exit_codes import ExitCode
 from dosql_core.command_line.reporting import (
@@ -38,9 +39,14 @@ COMMAND_NAMES = frozenset(
 
 def main(words: list[str] | None = None) -> int:
     """Run `dosql` with the words (those of the process by default); its exit status."""
-    words = sys.argv[1:] if words is None else words
+    chosen = sys.argv[1:] if words is None else words
+    return reported(lambda: _dispatch(chosen), as_json=_wants_json(chosen))
+
+
+def reported(work: Callable[[], int], *, as_json: bool) -> int:
+    """Do the work of a command; the exit status, errors told on stderr."""
     try:
-        status = _dispatch(words)
+        status = work()
         sys.stdout.flush()
         return status
     except BrokenPipeError:
@@ -49,10 +55,10 @@ def main(words: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except UsageError as error:
-        report_error(error, as_json=_wants_json(words))
+        report_error(error, as_json=as_json)
         return ExitCode.USAGE
     except (Error, CommandFailedError, MissingExtraError) as error:
-        report_error(error, as_json=_wants_json(words))
+        report_error(error, as_json=as_json)
         return ExitCode.FAILED
 
 

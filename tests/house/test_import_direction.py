@@ -38,7 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("dolake.catalog",),
     ("dolake.tables",),
     ("dolake.maintenance", "dolake.ingest", "dolake.query"),
-    ("dolake.server",),
+    ("dolake.lake", "dolake.server"),
     ("dolake",),
     ("dolake.command_line",),
 )
