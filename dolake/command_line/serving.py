@@ -144,7 +144,7 @@ def serve_lake(
 
 
 def _tokens(tokens: list[str], source_tokens: list[str]) -> dict[str, tuple[str, ...]]:
-    opened: dict[str, tuple[str, ...]] = {token: (ALL_SOURCES,) for token in tokens}
+    opened: dict[str, tuple[str, ...]] = dict.fromkeys(tokens, (ALL_SOURCES,))
     for told in source_tokens:
         source, separator, token = told.partition("=")
         if not (source and separator and token):

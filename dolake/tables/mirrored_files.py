@@ -153,7 +153,7 @@ class MirroredFiles:
             self._index.take_out_files(np.array(gone, dtype=np.int64))
         if vanished:
             self._index.take_out(np.concatenate(vanished))
-        self._index_more(added)
+        self._index_or_none(added)
 
     def _drop(self, number: int) -> None:
         file = self.file(number)
@@ -258,12 +258,16 @@ class MirroredFiles:
     def _built(self) -> KeyIndex:
         if self._index is None:
             self._index = KeyIndex()
-            try:
-                self._index_more(list(self._number_of.values()))
-            except NotAnIntegerKeyError:
-                self._index = None
-                raise
+            self._index_or_none(list(self._number_of.values()))
         return self._index
+
+    def _index_or_none(self, numbers: Sequence[int]) -> None:
+        """Enter the rows of these files, or have no index: half of one would say rows are new."""
+        try:
+            self._index_more(numbers)
+        except BaseException:
+            self._index = None
+            raise
 
     def _index_more(self, numbers: Sequence[int]) -> None:
         """Enter the rows of these files; those whose key has a row already are surplus."""
