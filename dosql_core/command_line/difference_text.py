@@ -82,8 +82,11 @@ def _schema_notes(
 
 def _columns_note(difference: Difference, table: str) -> str:
     before, after = difference.columns(table)
-    parts = [f"column {name} added" for name in after if name not in before]
-    parts += [f"column {name} dropped" for name in before if name not in after]
+    renamed = difference.renamed_columns(table) if before and after else {}
+    parts = [f"column {old} renamed to {new}" for old, new in renamed.items()]
+    come, gone = set(renamed.values()), set(renamed)
+    parts += [f"column {name} added" for name in after if name not in {*before, *come}]
+    parts += [f"column {name} dropped" for name in before if name not in {*after, *gone}]
     return ", ".join(parts)
 
 

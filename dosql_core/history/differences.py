@@ -14,7 +14,13 @@ from dosql_core.rows.changed_leaves import TablePair
 from dosql_core.rows.page_image import PageImage
 from dosql_core.rows.row_change import Operation, RowChange, row_change
 from dosql_core.rows.row_difference import RowDifferences, TablePairs
-from dosql_core.rows.table_layout import Schema, SchemaChange, read_schema, schema_changes
+from dosql_core.rows.table_layout import (
+    Schema,
+    SchemaChange,
+    read_schema,
+    renamed_columns,
+    schema_changes,
+)
 
 _ROWS_COMPARED = 200
 
@@ -56,6 +62,18 @@ class Difference:
     def schemas(self) -> tuple[Schema, Schema]:
         """How the database was and is laid out."""
         return self._schemas[0], self._schemas[1]
+
+    def renamed_columns(self, table: str) -> dict[str, str]:
+        """Old name to new name, where columns have other names and rows are what they were."""
+        pair = self._rows.tables.by_name[table]
+        if pair.before is None or pair.after is None:
+            return {}
+        return renamed_columns(pair.before, pair.after)
+
+    def keeps_rowids(self, table: str) -> bool:
+        """Whether rows of a table are the same where their rowids are; VACUUM gives new ones."""
+        pair = self._rows.tables.by_name[table]
+        return not pair.layout.key and not self._rows.is_renumbered(pair)
 
     def schema_changes(self) -> list[SchemaChange]:
         """What was made, dropped or altered, in the order in which it is defined."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dosql_core.identifiers import SQLITE_HEADER_BYTES, Lsn, SqlValue
 from dosql_core.rows.page_image import SCHEMA_ROOT, PageImage, ParsedPages
-from dosql_core.rows.table_layout import TableLayout, read_schema
+from dosql_core.rows.table_layout import TableLayout, read_schema, renamed_columns
 from dosql_core.storage.page_history import PageHistory
 from dosql_core.storage.page_timeline import PageTimeline
 
@@ -151,7 +151,7 @@ def column_sources(
     for index in range(source + 1, target + 1):
         after = epochs[index].layout
         if before is not None and after is not None:
-            renamed = _renamed_columns(before, after)
+            renamed = renamed_columns(before, after)
             sources = {
                 name: place
                 for old, place in sources.items()
@@ -159,23 +159,6 @@ def column_sources(
             }
         before = after
     return tuple(sources.get(name) for name in of_target.columns)
-
-
-def _renamed_columns(before: TableLayout, after: TableLayout) -> dict[str, str]:
-    """Old name to new name, where a table kept its place and shape and only names changed."""
-    if (
-        before.root_page != after.root_page
-        or before.stored != after.stored
-        or len(before.columns) != len(after.columns)
-    ):
-        return {}
-    differing = {
-        old: new for old, new in zip(before.columns, after.columns, strict=True) if old != new
-    }
-    is_rename = len(differing) < len(before.columns) and not any(
-        new in before.columns for new in differing.values()
-    )
-    return differing if is_rename else {}
 
 
 def converted_row(

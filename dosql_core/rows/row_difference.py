@@ -166,7 +166,7 @@ class RowDifferences:
     ) -> Iterator[RowDifference]:
         old = self._rows_of(self._before, pair.before, rowids, before)
         new = self._rows_of(self._after, pair.after, rowids, after)
-        if not pair.layout.key and self._is_renumbered(pair):
+        if not pair.layout.key and self.is_renumbered(pair):
             yield from _as_multisets(pair, old, new)
         else:
             yield from _paired(pair, old, new)
@@ -232,7 +232,7 @@ class RowDifferences:
             rows[layout.identity(row, None)] = row
         return rows
 
-    def _is_renumbered(self, pair: TablePair) -> bool:
+    def is_renumbered(self, pair: TablePair) -> bool:
         """Whether VACUUM, which gives rows without a key new rowids, may have come between."""
         return (
             self._before.schema_cookie != self._after.schema_cookie

@@ -86,6 +86,26 @@ class TableLayout:
         return True, key
 
 
+def renamed_columns(before: TableLayout, after: TableLayout) -> dict[str, str]:
+    """Old name to new name, where a table kept its tree and the places of its columns.
+
+    That is what RENAME COLUMN leaves behind: it changes no row, only what the columns are called.
+    """
+    if (
+        before.root_page != after.root_page
+        or before.has_rowid != after.has_rowid
+        or before.stored != after.stored[: len(before.stored)]
+    ):
+        return {}
+    differing = {
+        old: new for old, new in zip(before.columns, after.columns, strict=False) if old != new
+    }
+    is_rename = not any(
+        new in before.columns or old in after.columns for old, new in differing.items()
+    )
+    return differing if is_rename else {}
+
+
 @dataclass(frozen=True, slots=True)
 class Schema:
     """The schema of a moment.

@@ -21,6 +21,7 @@ from dosql_core.command_line.commands.printing import (
     print_json,
     print_table,
 )
+from dosql_core.command_line.difference_sql import difference_as_sql
 from dosql_core.command_line.difference_text import difference_as_json, difference_lines
 from dosql_core.command_line.exit_codes import ExitCode
 from dosql_core.command_line.moments import PRESENT, parse_moment
@@ -134,8 +135,13 @@ def diff(
         bool, typer.Option("--exit-code", help="Leave with status 4 when something differs.")
     ] = False,
     json: JsonOption = False,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Print statements that make FROM into TO.")
+    ] = False,
 ) -> None:
     """Show the rows that differ between two moments, which may be on two branches."""
+    if sql and json:
+        raise UsageError("--sql and --json exclude each other")
     earlier, later = parse_moment(before), None
     if after.lower() != PRESENT:
         later = parse_moment(after)
@@ -148,11 +154,16 @@ def diff(
             print_json(told)
             found_one = bool(told["rows"] or told["schema"])
         else:
+            lines = (
+                (f"{statement}\n" for statement in difference_as_sql(difference, table))
+                if sql
+                else difference_lines(difference, table, limit or None, palette_for(sys.stdout))
+            )
             found_one = False
-            for line in difference_lines(difference, table, limit or None, palette_for(sys.stdout)):
+            for line in lines:
                 found_one = True
                 sys.stdout.write(line)
-            if not found_one:
+            if not found_one and not sql:
                 print("no differences")
     if found_one and exit_code:
         raise typer.Exit(ExitCode.DIFFERENT)
