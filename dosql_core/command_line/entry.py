@@ -17,6 +17,7 @@ from dosql_core.errors import Error
 
 COMMAND_NAMES = frozenset(
     {
+        "blame",
         "branch",
         "changes",
         "compact",

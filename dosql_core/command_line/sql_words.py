@@ -29,6 +29,8 @@ DOSQL_KEYWORDS = (
     "checkout",
     "compact",
     "for system_time as of",
+    "for system_time all",
+    "for system_time between",
     "hydrate",
     "log",
     "lsn",

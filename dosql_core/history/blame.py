@@ -43,7 +43,8 @@ def blame_row(
             f"and {len(key)} values were given",
         )
     found_key = comparable_key(shape, key)
-    found_key = tuple(key) if found_key is None else found_key
+    if found_key is None:  # numbers for a key of text, which stand for themselves as text
+        found_key = tuple(str(value) if isinstance(value, int) else value for value in key)
     if not may_be_key(layout, found_key):
         return []
     oldest = history.oldest_lsn

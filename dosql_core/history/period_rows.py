@@ -9,7 +9,8 @@ from dosql_core.history.periods import NOTHING, ResolvedPeriod
 from dosql_core.history.row_history import TableHistory, TableShape
 from dosql_core.history.row_versions import RowReader, RowVersion, is_told_by_rowid
 from dosql_core.identifiers import EMPTY_LSN, Lsn, SqlValue
-from dosql_core.rows.row_change import Operation
+from dosql_core.rows.row_change import ROWID, Operation
+from dosql_core.rows.table_declaration import BINARY, DeclaredColumn
 from dosql_core.rows.table_layout import TableLayout
 from dosql_core.storage.page_history import PageHistory
 
@@ -19,6 +20,7 @@ VERSION_COLUMNS = (
     "_dosql_valid_from TEXT",
     "_dosql_valid_to TEXT",
 )
+_ROWID = DeclaredColumn(ROWID, "INTEGER", BINARY)
 _COMMITS_AT_ONCE = 256  # reading one costs nearly as much as reading its neighbours, too
 END_COLUMNS = ("_dosql_end_lsn INTEGER", "_dosql_end_operation TEXT")
 
@@ -107,7 +109,7 @@ def comparable_key(shape: TableShape, key: Sequence[SqlValue]) -> tuple[SqlValue
     """The key as SQLite compares it with what is stored; None where only SQLite knows."""
     layout, declaration = shape.layout, shape.declaration
     if not layout.key:
-        return tuple(map(_whole, key))
+        return tuple(_whole(_ROWID.comparable(value)[1]) for value in key)
     comparable = []
     for column, value in zip(declaration.key_columns(layout), key, strict=True):
         is_known, value = column.comparable(value)

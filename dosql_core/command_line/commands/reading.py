@@ -1,4 +1,4 @@
-"""Subcommands that look: query, log, diff, info."""
+"""Subcommands that look: query, log, diff, blame, info."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from dosql_core.command_line import row_past
 from dosql_core.command_line.commands.parameters import (
     AsOfOption,
     BranchOption,
@@ -169,6 +170,30 @@ def diff(
         raise typer.Exit(ExitCode.DIFFERENT)
 
 
+def blame(
+    database: DatabasePath,
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="Its table.")],
+    key: Annotated[
+        list[str], typer.Argument(metavar="KEY...", help="Its primary key, a word a column.")
+    ],
+    branch: BranchOption = None,
+    as_of: AsOfOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Tell which commit gave each column of a row its value: when, who, and why."""
+    connection = connect(_target(database, branch, as_of))
+    try:
+        columns, rows = row_past.blame(connection, table, list(map(parse_literal, key)))
+    finally:
+        connection.close()
+    if json:
+        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+    elif rows:
+        print_table(columns, rows)
+    else:
+        print("there is no such row")
+
+
 def info(database: DatabasePath, json: JsonOption = False) -> None:
     """Tell the sizes, counts and settings of a database."""
     with (
@@ -222,8 +247,12 @@ def register(app: typer.Typer) -> None:
             "dosql diff app.db 5",
             'dosql diff app.db "-1 day" --table account',
             "dosql diff app.db branch:dev",
+            "dosql diff app.db branch:dev branch:main --sql",
         )
     )(diff)
+    app.command(
+        epilog=examples("dosql blame app.db account 42", "dosql blame app.db line 7 1 --json")
+    )(blame)
     app.command(epilog=examples("dosql info app.db", "dosql info app.db --json"))(info)
 
 

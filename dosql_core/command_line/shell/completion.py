@@ -28,6 +28,7 @@ _WORD_AT_END = re.compile(r"[A-Za-z0-9_$\x80-\U0010ffff]*\Z")
 _TABLE_FOLLOWS = frozenset({"FROM", "JOIN", "INTO", "UPDATE", "TABLE"})
 _NO_ALIAS = frozenset(word.upper() for word in SQLITE_KEYWORDS)
 _PARAMETER_WORDS = ("clear", "init", "list", "set", "unset")
+_PERIOD_WORDS = ("all", "as of", "between", "contained in", "from")
 _MOMENT_KINDS = ("lsn", "timestamp", "snapshot", "branch")
 _MOMENT_WORDS = ("lsn:", "snapshot:", "branch:", "now")
 
@@ -121,6 +122,9 @@ class Completer:
             names = self._branches() if last == "BRANCH" else self._snapshots()
             if names:
                 return _matching(word, ((name_for_sql(name), last.lower()) for name in names))
+        if last == "SYSTEM_TIME":
+            periods = (text.upper() if word.isupper() else text for text in _PERIOD_WORDS)
+            return _matching(word, ((text, "moment") for text in periods))
         if last == "OF":
             kinds = (kind.upper() if word.isupper() else kind for kind in _MOMENT_KINDS)
             return _matching(word, ((kind, "moment") for kind in kinds))

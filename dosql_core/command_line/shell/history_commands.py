@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dosql_core.command_line import row_past
 from dosql_core.command_line.difference_text import difference_lines
 from dosql_core.command_line.moments import PRESENT, parse_moment
 from dosql_core.command_line.opening import open_existing
 from dosql_core.command_line.reporting import UsageError
+from dosql_core.command_line.row_past import row_history
 from dosql_core.command_line.schema import table_exists
 from dosql_core.command_line.shell.dot_command import Invocation, dot_command
 from dosql_core.command_line.shell.shell import Shell
 from dosql_core.command_line.sql_words import identifier
+from dosql_core.command_line.values import parse_literal
 from dosql_core.command_line.wording import counted, size_text
 from dosql_core.identifiers import MAIN_BRANCH
 
@@ -112,6 +115,30 @@ def diff(shell: Shell, typed: Invocation) -> None:
         shell.write_text(_or_nothing(lines))
 
 
+@dot_command("history", "TABLE KEY...", completes=("table", ""))
+def history(shell: Shell, typed: Invocation) -> None:
+    """Show every version that a row has had, the oldest first, and which commits made them.
+
+    KEY is the primary key, one word for each of its columns, or the rowid where there is none.
+    """
+    if len(typed.words) < 2:
+        raise history.misused()
+    table, *key = typed.words
+    shell.write_rows(*row_history(shell.connection, table, list(map(parse_literal, key))))
+
+
+@dot_command("blame", "TABLE KEY...", completes=("table", ""))
+def blame(shell: Shell, typed: Invocation) -> None:
+    """Show which commit gave each column of a row the value it has.
+
+    KEY is the primary key, one word for each of its columns, or the rowid where there is none.
+    """
+    if len(typed.words) < 2:
+        raise blame.misused()
+    table, *key = typed.words
+    shell.write_rows(*row_past.blame(shell.connection, table, list(map(parse_literal, key))))
+
+
 @dot_command("status")
 def status(shell: Shell, typed: Invocation) -> None:
     """Show where the shell is: file, branch, moment, transaction, sizes."""
@@ -139,4 +166,4 @@ def _or_nothing(lines: Iterator[str]) -> Iterator[str]:
     yield from lines
 
 
-COMMANDS = (asof, branch, diff, log, snapshot, status)
+COMMANDS = (asof, blame, branch, diff, history, log, snapshot, status)

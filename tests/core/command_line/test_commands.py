@@ -43,6 +43,22 @@ def test_diff_shows_the_rows_that_differ(dosql, app):
     assert "no differences" in dosql.ok("diff", app, "3")
 
 
+def test_blame_tells_which_commit_set_each_column(dosql, app):
+    blamed = dosql.run("blame", app, "account", "2", "--json").json
+    assert [(c["column"], c["value"], c["lsn"]) for c in blamed] == [
+        ("id", 2, 2),
+        ("owner", "bob", 2),
+        ("balance", 15.0, 3),
+    ]
+    told = dosql.ok("blame", app, "account", "2").splitlines()
+    assert told[0].split() == ["column", "value", "lsn", "committed_at", "author", "message"]
+    past = dosql.run("blame", app, "account", "2", "--as-of", "2", "--json").json
+    assert past[2]["value"] == 20.0
+    assert "no such row" in dosql.ok("blame", app, "account", "77")
+    assert dosql.run("blame", app, "account").status == 2
+    assert "no such table" in dosql.run("blame", app, "nothing", "1").err
+
+
 def test_a_branch_is_made_listed_protected_renamed_and_dropped(dosql, app):
     dosql.ok("branch", "create", app, "dev")
     dosql.ok("--branch", "dev", app, "delete from account")

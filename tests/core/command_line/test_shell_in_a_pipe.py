@@ -143,6 +143,27 @@ def test_branches_are_made_entered_and_compared(dosql):
     assert '"name":"dev"' in listed
 
 
+def test_the_history_of_a_row_is_listed(dosql):
+    script = (
+        "create table t(a text, b int, c, primary key (a, b));\n"
+        "insert into t values ('x y', 1, 'old'), ('z', 2, null);\n"
+        "update t set c = 'new' where b = 1;\ndelete from t where b = 1;\n"
+        ".history t 'x y' 1\n.blame t z 2\n"
+    )
+    listed = [line.split("|") for line in dosql.ok("app.db", stdin=script).splitlines()]
+    assert [[lsn, *rest[1:]] for lsn, _, *rest in listed[:3]] == [
+        ["2", "", "", "x y", "1", "old"],
+        ["3", "", "", "x y", "1", "new"],
+        ["4", "", "", "", "", ""],
+    ]
+    assert [line[2] for line in listed[:3]] == ["insert", "update", "delete"]
+    assert [line[:3] for line in listed[3:]] == [["a", "z", "2"], ["b", "2", "2"], ["c", "", "2"]]
+    failed = dosql.run("app.db", stdin=".history t z\n.history nothing 1\n.history\n")
+    assert "the key of t is a, b: 2 values" in failed.err
+    assert "there is no table nothing" in failed.err
+    assert "TABLE KEY" in failed.err
+
+
 def test_a_chart_shows_magnitudes(dosql):
     query = "select 'a' as name, 1 as n union all select 'b', 2"
     drawn = dosql.ok(stdin=f".chart bar {query}\n").splitlines()
