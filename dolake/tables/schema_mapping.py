@@ -304,7 +304,18 @@ def _is_same_field(field: Mapping[str, Any], column: LaidOutColumn) -> bool:
 
 def settled(layout: Layout) -> Layout:
     """The layout once it is committed: from now on old values are where new ones go."""
-    return replace(layout, columns=tuple(replace(c, origin_id=c.field_id) for c in layout.columns))
+    return replace(
+        layout,
+        columns=tuple(
+            replace(
+                c,
+                column=msgspec.structs.replace(c.column, default=None),
+                origin_id=c.field_id,
+                default=None,
+            )
+            for c in layout.columns
+        ),
+    )
 
 
 def _iceberg_schema(layout: Layout, kept: list[dict[str, Any]]) -> dict[str, Any]:
