@@ -217,7 +217,10 @@ def bucket(value: Any, count: int) -> int:
 
 def truncate(value: Any, width: int) -> Any:
     """The value cut to a width: characters, bytes, or a multiple below."""
-    return value - value % width if isinstance(value, int) else value[:width]
+    if not isinstance(value, int):
+        return value[:width]
+    below = value - value % width
+    return below if below >= -(1 << 63) else below + (1 << 64)  # as 64-bit integers wrap
 
 
 def murmur3_32(data: bytes) -> int:

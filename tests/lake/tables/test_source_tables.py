@@ -178,9 +178,8 @@ def _pyiceberg_table(lake: Lake) -> Any:
                 [u.model_dump(mode="json", by_alias=True, exclude_none=True) for u in updates],
             )
             (loaded,) = lake.registry.commit([change])
-            return CommitTableResponse(
-                metadata=TableMetadataUtil.parse_obj(loaded.metadata),
-                metadata_location=loaded.metadata_location,
+            return CommitTableResponse.model_validate(
+                {"metadata": loaded.metadata, "metadata-location": loaded.metadata_location}
             )
 
     loaded = lake.registry.load_table(T)

@@ -1,0 +1,68 @@
+"""The index of keys against a dictionary."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+pytest.importorskip("pyarrow")
+
+import numpy as np
+
+from dolake.tables.key_coding import HashedKeys, IntegerKeys, NotAnIntegerKeyError
+from dolake.tables.key_index import ABSENT, KeyIndex, files_of, locations_of, positions_of
+
+
+def array(values: object) -> np.ndarray:
+    return np.array(list(values), dtype=np.int64)  # type: ignore[call-overload,no-any-return]
+
+
+def test_an_index_is_a_dictionary(seeded_random: random.Random) -> None:
+    chance = seeded_random
+    known = {key * 3: chance.randrange(10**12) for key in range(-500, 500)}
+    index, surplus = KeyIndex.build(array(known), array(known.values()))
+    assert len(surplus) == 0
+    for _ in range(200):
+        keys = chance.sample(range(-2000, 2000), chance.randint(1, 60))
+        changes = {
+            key: ABSENT if chance.random() < 0.4 else chance.randrange(10**12) for key in keys
+        }
+        index.put(array(changes), array(changes.values()))
+        known.update(changes)
+        if chance.random() < 0.2:
+            gone = {location for location in known.values() if location % 7 == 0}
+            index.take_out(array(gone))
+            known = {key: ABSENT if at in gone else at for key, at in known.items()}
+        asked = array(range(-2000, 2000))
+        assert index.find(asked).tolist() == [known.get(key, ABSENT) for key in asked.tolist()]
+    assert len(index) == sum(at != ABSENT for at in known.values())
+
+
+def test_keys_that_come_twice_are_told() -> None:
+    index, surplus = KeyIndex.build(array([5, 3, 5, 9, 3]), array([50, 30, 51, 90, 31]))
+    assert index.find(array([3, 5, 9, 1])).tolist() == [30, 50, 90, ABSENT]
+    assert sorted(surplus.tolist()) == [31, 51]
+
+
+def test_files_are_taken_out_whole() -> None:
+    locations = np.concatenate((locations_of(1, array(range(5))), locations_of(2, array([7]))))
+    index, _ = KeyIndex.build(array(range(6)), locations)
+    assert files_of(locations).tolist() == [1, 1, 1, 1, 1, 2]
+    assert positions_of(locations).tolist() == [0, 1, 2, 3, 4, 7]
+    index.take_out_files(array([1]))
+    assert index.find(array(range(6))).tolist() == [ABSENT] * 5 + [int(locations[5])]
+
+
+def test_integers_are_their_own_codes_and_nothing_else_is() -> None:
+    assert IntegerKeys().codes([3, -(2**63), 2**63 - 1]).tolist() == [3, -(2**63), 2**63 - 1]
+    for wrong in ("3", 3.0, None, b"3", (3,)):
+        with pytest.raises(NotAnIntegerKeyError):
+            IntegerKeys().codes([1, wrong])
+
+
+def test_keys_that_sqlite_holds_equal_have_one_code() -> None:
+    coder = HashedKeys()
+    assert coder.codes([1, (1, "a")]).tolist() == coder.codes([1.0, (1.0, "a")]).tolist()
+    apart = coder.set_apart("key", lambda code: False)
+    assert coder.codes(["key", "other"]).tolist() == [apart, hash("other")]
