@@ -11,7 +11,7 @@ from dosql_core.history.refs import Refs, RefsContent, directory_of
 from dosql_core.history.time_travel import resolve
 from dosql_core.identifiers import MAIN_BRANCH, MAIN_BRANCH_ID, BranchId, Lsn
 from dosql_core.kernel.keeper import stamp_of
-from dosql_core.kernel.page_restore import write_pages
+from dosql_core.kernel.page_restore import restore_pages
 from dosql_core.kernel.wal_position import CapturedPosition
 from dosql_core.storage.branch_history import BranchHistory
 from dosql_core.storage.database_export import write_database
@@ -39,7 +39,7 @@ def restore_branch(
         head.capture_now()
         view = database.known(resolved.branch_id).view(resolved.lsn)
         try:
-            lsn = write_pages(
+            lsn = restore_pages(
                 head,
                 view,
                 author=author,

@@ -1,4 +1,4 @@
-"""SQLite's shared-memory WAL index, read where SQLite maps it; nothing here writes to it.
+"""SQLite's shared-memory WAL index, read where SQLite maps it.
 
 The header tells what is committed; the lock bytes tell who reads. Linux only: the descriptor is
 found in /proc, because opening and closing the file again would drop the process's POSIX locks.
@@ -41,6 +41,8 @@ _libc.mmap.argtypes = [
 ]
 _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 _PROT_READ = 1
+_PROT_WRITE = 2
+_HEADER_CHECKSUM_AT = 40
 _MAP_SHARED = 1
 
 
@@ -111,6 +113,25 @@ class WalIndex:
         query = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, first_byte, count, 0)
         answer = _FLOCK.unpack(fcntl.fcntl(self._descriptor, _F_OFD_GETLK, query))
         return bool(answer[0] != fcntl.F_UNLCK)
+
+    def invalidate(self) -> None:
+        """Make the checksum of the header wrong, so that SQLite builds the index from the WAL anew.
+
+        Both copies say the same as before and are equal, so that nobody waits for a writer's end.
+        Call under the write lock; recovery begins with the first read after it.
+        """
+        protection = _PROT_READ | _PROT_WRITE
+        address = _libc.mmap(None, _MAP_BYTES, protection, _MAP_SHARED, self._descriptor, 0)
+        if address in (None, ctypes.c_void_p(-1).value):
+            raise CannotOpenError(
+                f"the WAL index cannot be mapped: {os.strerror(ctypes.get_errno())}"
+            )
+        try:
+            header = (ctypes.c_ubyte * _MAP_BYTES).from_address(address)
+            for copy in (0, _HEADER_BYTES):
+                header[copy + _HEADER_CHECKSUM_AT] ^= 0xFF
+        finally:
+            _libc.munmap(address, _MAP_BYTES)
 
     def close(self) -> None:
         """Unmap the header; the descriptor is SQLite's and stays."""
