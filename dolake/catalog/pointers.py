@@ -18,6 +18,7 @@ import dosql_dbapi
 from dolake.errors import (
     AlreadyExistsError,
     CatalogReadOnlyError,
+    LakeConfigurationError,
     NamespaceNotEmptyError,
     NamespaceNotFoundError,
     TableMetadataError,
@@ -54,6 +55,10 @@ _TABLES = (
     """,
 )
 
+_COUNT_OF_TABLES = """
+select count(*) from sqlite_schema where name in ('lake_namespace', 'lake_pointer')
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
@@ -83,13 +88,17 @@ class Pointers:
         self._idle: list[dosql_dbapi.Connection] = []
         self._lock = threading.Lock()
         self._is_closed = False
-        if as_of is None:
-            with self._connection() as connection:
-                for statement in _TABLES:
-                    connection.execute(statement)
-        else:
-            with self._connection():
-                pass  # so that a moment that is not kept is told at once
+        # Opened at once, so that a moment that is not kept is told here.
+        with self._connection() as connection:
+            (count,) = connection.execute(_COUNT_OF_TABLES).fetchone()
+        if count == len(_TABLES):
+            return
+        if as_of is not None:
+            self.close()
+            raise LakeConfigurationError(f"there was no catalog yet as of {as_of!r}")
+        with self.changing() as connection:
+            for statement in _TABLES:
+                connection.execute(statement)
 
     @property
     def is_read_only(self) -> bool:
