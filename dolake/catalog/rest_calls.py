@@ -16,16 +16,16 @@ from dolake.catalog.table_registry import TableRegistry
 class RestOptions:
     """How a catalog is served.
 
-    `tokens` are the bearer tokens that open it (none: it is open to all), `vends_credentials` says
+    `tokens` are the bearer tokens that open it (None: it is open to all), `vends_credentials` says
     whether clients that ask get the warehouse's keys of the object store.
     """
 
-    tokens: frozenset[str] = frozenset()
+    tokens: frozenset[str] | None = None
     vends_credentials: bool = False
 
     def lets_in(self, authorization: str) -> bool:
         """Whether a request with this header may be answered."""
-        if not self.tokens:
+        if self.tokens is None:
             return True
         scheme, _, token = authorization.partition(" ")
         given = token.strip().encode()

@@ -130,10 +130,13 @@ def serve_lake(
     with open_lake(warehouse, state, endpoint, options) as lake:
         service = IngestService(lake.open_tables, lake.state, settings)
         try:
+            # Where sources have tokens and nobody has one for everything, the catalog is closed.
             opened = frozenset(
                 each for each, names in settings.tokens.items() if ALL_SOURCES in names
             )
-            catalog = RestOptions(tokens=opened, vends_credentials=vend_credentials)
+            catalog = RestOptions(
+                opened if settings.tokens else None, vends_credentials=vend_credentials
+            )
             others: list[BaseRoute] = [
                 Mount("/", catalog_application(lake.registry, catalog)),
             ]

@@ -304,6 +304,14 @@ def test_a_catalog_with_tokens_opens_to_those_who_have_one(tmp_path: Path) -> No
         http.close()
 
 
+def test_a_catalog_that_no_token_opens_is_closed(tmp_path: Path) -> None:
+    with catalog_served(tmp_path, tokens=frozenset()) as server:
+        http = HttpClient(server.url)
+        assert http("GET", "/v1/config").status == 401
+        assert http("GET", "/v1/config", Authorization="Bearer ").status == 401
+        http.close()
+
+
 def test_reports_of_engines_are_taken(http: HttpClient) -> None:
     create(http)
     assert http("POST", f"{ORDERS}/metrics", {"report-type": "scan-report"}).status == 204
