@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from dosql_core.merging.conflict import Conflict, ConflictKind, Decide, Side
@@ -83,13 +83,20 @@ class SchemaPlan:
 
 @dataclass(frozen=True, slots=True)
 class ThreeSchemas:
-    """The schemas of the three moments, and whose rows changed in which tables."""
+    """The schemas of the three moments, and whose rows changed in which tables.
+
+    Shape: `updated_columns(side, table)` are the columns that a side gave other values in rows of
+           the base; `is_column_kept(side, table, was, name)` says whether `name` of a side holds
+           what `was` of the base held.
+    """
 
     base: Schema
     ours: Schema
     theirs: Schema
     we_changed: Collection[str]
     they_changed: Collection[str]
+    updated_columns: Callable[[Side, str], set[str]]
+    is_column_kept: Callable[[Side, str, str, str], bool]
 
 
 def merge_schemas(found: ThreeSchemas, decide: Decide) -> SchemaPlan:
@@ -168,7 +175,7 @@ class _Table:
     """The plan of one table, as it is made."""
 
     def __init__(self, plan: SchemaPlan, found: ThreeSchemas, name: str, decide: Decide) -> None:
-        self._plan, self._decide, self.name = plan, decide, name
+        self._plan, self._found, self._decide, self.name = plan, found, decide, name
         self.base, self.ours, self.theirs = (
             schema.tables.get(name) for schema in (found.base, found.ours, found.theirs)
         )
@@ -218,7 +225,7 @@ class _Table:
         side = _side(self._plan, self._conflict(why), self._decide)
         layout = {Side.OURS: self.ours, Side.THEIRS: self.theirs}.get(side or Side.OURS)
         if layout is not None:
-            self._stands(side if side is Side.THEIRS else Side.OURS)
+            self._stands(side if side is Side.THEIRS else Side.OURS, is_decided=True)
             if side is None or self.base is None or None in (self.ours, self.theirs):
                 self._plan.tables[self.name].takes_rows = False
         elif self.ours is not None and side is not None:
@@ -228,7 +235,9 @@ class _Table:
         base, ours, theirs = (_sql(at) for at in (self.base, self.ours, self.theirs))
         return _conflict(TABLE, self.name, base, ours, theirs, why)
 
-    def _stands(self, origin: Side | None, added: Iterable[str] = ()) -> None:
+    def _stands(
+        self, origin: Side | None, added: Iterable[str] = (), *, is_decided: bool = False
+    ) -> None:
         """Enter the table, beginning with that side's."""
         added = list(added)
         made = TablePlan(self.name, origin, added=added)
@@ -250,6 +259,14 @@ class _Table:
             _side(
                 self._plan, self._conflict("its primary key and rows of it changed"), self._decide
             )
+            return
+        other_side = Side.THEIRS if origin is Side.OURS else Side.OURS
+        lost = [c for c, merged in made.base_names.items() if merged is None]
+        if not is_decided and self._found.updated_columns(other_side, self.name) & {*lost}:
+            why = f"one side dropped {', '.join(lost)}, and the other changed it in rows"
+            side = _side(self._plan, self._conflict(why), self._decide)
+            if side is other_side:
+                self._stands(side, is_decided=True)
 
     def _names(
         self, layout: TableLayout | None, stands: TableLayout, columns: list[str]
@@ -260,20 +277,28 @@ class _Table:
         names = names_in_common(layout.columns, columns)
         if layout is stands:
             return names
-        to_base: dict[str, str] = {}
-        if self.base is not None:
-            if layout is not self.base:
-                renamed = renamed_columns(self.base.sql, layout.sql)
-                to_base = {new: old for old, new in renamed.items()}
-            from_base = renamed_columns(self.base.sql, stands.sql)
-        else:
-            from_base = {}
+        to_base = {new: old for old, new in self._renamed(layout).items()}
+        from_base = self._renamed(stands)
         for name in layout.columns:
             was = to_base.get(name, name)
             is_now = from_base.get(was, was)
             if names[name] is None and is_now in columns:
                 names[name] = is_now
         return names
+
+    def _renamed(self, layout: TableLayout) -> dict[str, str]:
+        """What columns of the base are called in a layout that has them under another name.
+
+        A column dropped, and another made like it in its place, look the same in the definition.
+        """
+        if self.base is None or layout is self.base:
+            return {}
+        side = Side.OURS if layout is self.ours else Side.THEIRS
+        return {
+            was: name
+            for was, name in renamed_columns(self.base.sql, layout.sql).items()
+            if self._found.is_column_kept(side, self.name, was, name)
+        }
 
     def _has_same_key(self, other: TableLayout, stands: TableLayout, made: TablePlan) -> bool:
         names = made.their_names if other is self.theirs else made.our_names

@@ -26,7 +26,7 @@ from dosql_core.merging.three_way import (
     with_moved_rows_matched,
 )
 from dosql_core.merging.virtual_tables import plan_content
-from dosql_core.rows.row_change import Operation, RowChange
+from dosql_core.rows.row_change import Operation, RowChange, is_same_value
 from dosql_core.rows.table_layout import Schema
 
 Changes = dict[str, list[RowChange]]
@@ -146,6 +146,8 @@ class ThreeMoments:
             self.their_schema,
             ours.keys(),
             theirs.keys(),
+            self._updated_columns,
+            self._is_column_kept,
         )
         plan = merge_schemas(schemas, decide)
         crossed = self._crossed_virtual(plan)
@@ -155,7 +157,6 @@ class ThreeMoments:
         for table in plan.tables.values():
             if not table.takes_rows or table.origin is None:
                 continue
-            self._correct_names(table)
             stands = self.our_schema if table.origin is Side.OURS else self.their_schema
             is_counted = counts_its_keys(stands.tables[table.name].sql)
             made, left = merge_rows(
@@ -169,22 +170,19 @@ class ThreeMoments:
             conflicts += left
         return results, plan, conflicts, crossed
 
-    def _correct_names(self, table: TablePlan) -> None:
-        """Take no column for renamed that was dropped, and another made like it in its place.
+    def _updated_columns(self, side: Side, table: str) -> set[str]:
+        changes = self._changes[0 if side is Side.OURS else 1].get(table, ())
+        return {
+            name
+            for change in changes
+            if change.before is not None and change.after is not None
+            for name, value in change.before.items()
+            if name in change.after and not is_same_value(value, change.after[name])
+        }
 
-        The two look the same in the definition.
-        """
-        was_called = {merged: name for name, merged in table.base_names.items() if merged}
-        for difference, names, of_other in (
-            (self._our_difference, table.our_names, table.their_names),
-            (self._their_difference, table.their_names, table.our_names),
-        ):
-            for name, merged in names.items():
-                was = was_called.get(merged) if merged is not None else None
-                if was is None or was.casefold() == name.casefold():
-                    continue
-                if not difference.is_column_kept(table.name, was, name):
-                    table.base_names[was] = of_other[was] = None
+    def _is_column_kept(self, side: Side, table: str, was: str, name: str) -> bool:
+        difference = self._our_difference if side is Side.OURS else self._their_difference
+        return difference.is_column_kept(table, was, name)
 
     def tables_they_changed(self) -> set[str]:
         """Tables, those of virtual tables included, of which their rows differ from the base."""

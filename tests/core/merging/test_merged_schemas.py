@@ -38,9 +38,30 @@ def test_a_table_rebuilt_by_a_migration_keeps_the_rows_of_the_other_side(fork, w
 def test_a_column_dropped_on_one_side_keeps_the_rest_of_the_rows(fork, we_alter):
     altering, writing = (fork.ours, fork.theirs) if we_alter else (fork.theirs, fork.ours)
     altering.execute("alter table person drop column age")
-    writing.execute("update person set age = 99, name = 'anna' where id = 1")
+    writing.execute("update person set name = 'anna' where id = 1")
+    writing.execute("insert into person values (4, 'dee', 'dee@x', 60)")
     fork.merge()
-    assert fork.rows("select * from person where id = 1") == [(1, "anna", "ann@x")]
+    assert fork.rows("select * from person where id in (1, 4)") == [
+        (1, "anna", "ann@x"), (4, "dee", "dee@x")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("we_alter", [False, True])
+@pytest.mark.parametrize("using", ["ours", "theirs"])
+def test_a_column_dropped_on_one_side_and_changed_on_the_other_is_a_conflict(fork, we_alter, using):
+    altering, writing = (fork.ours, fork.theirs) if we_alter else (fork.theirs, fork.ours)
+    altering.execute("alter table person drop column age")
+    altering.execute("update person set name = 'altered' where id = 2")
+    writing.execute("update person set age = 99, name = 'anna' where id = 1")
+    (conflict,) = fork.conflicts(using="abort")
+    assert (conflict.kind, conflict.table) == (ConflictKind.SCHEMA, "person")
+    assert "dropped age" in conflict.detail
+    fork.merge(using=using)
+    names = [row[1] for row in fork.rows("pragma table_info(person)")]
+    assert ("age" in names) == (we_alter == (using == "theirs"))
+    assert fork.rows("select name from person") == [("anna",), ("altered",), ("cid",)]
+    if "age" in names:
+        assert fork.rows("select age from person") == [(99,), (40,), (50,)]
 
 
 @pytest.mark.parametrize("we_alter", [False, True])
@@ -48,7 +69,7 @@ def test_a_column_dropped_and_another_added_is_not_taken_for_renamed(fork, we_al
     altering, writing = (fork.ours, fork.theirs) if we_alter else (fork.theirs, fork.ours)
     altering.execute("alter table person drop column age")
     altering.execute("alter table person add column shoe_size int")
-    writing.execute("update person set age = 99 where id = 1")
+    writing.execute("update person set name = 'anna' where id = 1")
     fork.merge()
     assert fork.rows("select id, shoe_size from person") == [(1, None), (2, None), (3, None)]
 
