@@ -49,6 +49,12 @@ def change(connection: Any, row_count: int, count: int, is_spread: bool, offset:
     connection.execute("commit")
 
 
+def seal(database: Any, name: str) -> None:
+    """Have the commits of both sides in history, as DoltLite has them by its `dolt_commit`."""
+    for branch in ("main", name):
+        database.log(branch, limit=1)
+
+
 def timed(work: Callable[[], Any]) -> tuple[float, float]:
     """Milliseconds by the clock and by the processor."""
     began, processor = time.perf_counter(), time.process_time()
@@ -68,11 +74,13 @@ def run_dosql(path: str, row_count: int, count: int, is_spread: bool, rounds: in
             main.execute(f"create branch {name}")
             branch = contenders.open_dosql(Path(path), "off", branch=name)
             change(branch, row_count, count, is_spread, 0)
+            seal(database, name)
             moments = "branch:main", f"branch:{name}"
             compared = timed(lambda moments=moments: list(database.diff(*moments).rows()))
             forward = timed(lambda name=name: database.branches.merge(name))
             change(branch, row_count, count, is_spread, 0)
             change(main, row_count, count, is_spread, 1)
+            seal(database, name)
             merged = timed(lambda name=name: database.branches.merge(name))
             branch.close()
             told.append([compared, forward, merged])

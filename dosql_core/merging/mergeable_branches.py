@@ -39,6 +39,7 @@ from dosql_core.merging.pending_merge import (
     new_pending_merge,
     pending_merge_of,
     save_pending_merge,
+    save_resolutions,
 )
 from dosql_core.merging.rebase import RebaseResult, rebase_branch
 from dosql_core.rows.row_change import NamedValues
@@ -183,7 +184,7 @@ class MergeableBranches(Branches):
             count += 1
             return found
 
-        save_pending_merge(self._database, pending.resolved(decided))
+        save_resolutions(self._database, pending.resolved(decided))
         return count
 
     def resolve_numbered(
@@ -204,7 +205,7 @@ class MergeableBranches(Branches):
             count += found is not None
             return False if found is None else found
 
-        save_pending_merge(self._database, pending.resolved(decided))
+        save_resolutions(self._database, pending.resolved(decided))
         return count
 
     def complete(

@@ -126,10 +126,6 @@ def pending_merge_of(database: MergedDatabase, target: str) -> PendingMerge:
 def save_pending_merge(database: MergedDatabase, pending: PendingMerge) -> None:
     """Keep it, in place of the one that was pending into its target."""
     target_id = pending.task.target_id
-    known = database.refs().pending_merges.get(target_id)
-    if known is not None and known.id == pending.id:  # other resolutions, nothing else
-        write_document(_path(database, target_id), _KIND, FORMAT_VERSION, _to_json(pending))
-        return
     named = PendingMergeRef(
         pending.id,
         target_id,
@@ -138,6 +134,19 @@ def save_pending_merge(database: MergedDatabase, pending: PendingMerge) -> None:
     with database.updated_refs() as refs:  # the document belongs to who holds the refs
         write_document(_path(database, target_id), _KIND, FORMAT_VERSION, _to_json(pending))
         refs.pending_merges[target_id] = named
+
+
+def save_resolutions(database: MergedDatabase, pending: PendingMerge) -> None:
+    """Keep what is decided about the conflicts of the merge that is pending.
+
+    Errors: InvalidMergeOperationError when it is pending no more.
+    """
+    target_id = pending.task.target_id
+    with database.held_refs() as refs:
+        named = refs.pending_merges.get(target_id)
+        if named is None or named.id != pending.id:
+            raise InvalidMergeOperationError("the merge that was pending has ended meanwhile")
+        write_document(_path(database, target_id), _KIND, FORMAT_VERSION, _to_json(pending))
 
 
 def forget_pending_merge(database: MergedDatabase, pending: PendingMerge) -> None:
