@@ -7,7 +7,7 @@ each branch, for Iceberg's schema belongs to all branches, and a branch's column
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -54,18 +54,20 @@ class Layout:
     """The columns of a table in the lake.
 
     Shape: `rowid_id` and `misfit_id` are the fields of `_rowid_` and of misfits; None where the
-           table has no such column, UNASSIGNED where it is about to.
+           table has no such column, UNASSIGNED where it is about to. `key_names` are the primary
+           key's columns, (ROWID_KEY,) for a table without.
     """
 
     table: str
     columns: tuple[LaidOutColumn, ...]
     rowid_id: int | None = None
     misfit_id: int | None = None
+    key_names: tuple[str, ...] = field(init=False)
 
-    @property
-    def key_names(self) -> tuple[str, ...]:
-        """The primary key's columns; (ROWID_KEY,) for a table without."""
-        return TableSchema(self.table, tuple(c.column for c in self.columns)).key_columns
+    def __post_init__(self) -> None:
+        # Every change of a row asks for them.
+        schema = TableSchema(self.table, tuple(c.column for c in self.columns))
+        object.__setattr__(self, "key_names", schema.key_columns)
 
     @property
     def is_keyed_by_integers(self) -> bool:
