@@ -40,7 +40,6 @@ from fixtures.lake_tables import (
     Lake,
     SourceModel,
     duckdb_rows,
-    duckdb_with_iceberg,
     in_order,
 )
 
@@ -203,7 +202,7 @@ def test_rows_are_partitioned_sorted_and_pruned(lake: Lake) -> None:
         assert texts == sorted(texts, reverse=True)
     place = lake.location("t")
     pruned = duckdb_rows(
-        duckdb_with_iceberg().cursor(),
+        lake.duckdb(),
         f"""select id from iceberg_scan('{place}') where "at" = timestamp '2024-02-01 00:00:00'""",
     )
     assert sorted(row["id"] for row in pruned) == list(range(0, 60, 9))

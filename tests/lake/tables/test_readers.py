@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -13,18 +10,18 @@ import pytest
 
 pytest.importorskip("pyarrow")
 
+from dolake.catalog.rest_routes import catalog_application
 from fixtures.catalog_server import served
+from fixtures.lake_engines import attach, rest_catalog, run_in_sail
 from fixtures.lake_tables import (
     Lake,
     Row,
     SourceModel,
     duckdb_rows,
-    duckdb_with_iceberg,
     in_order,
     source_rows,
 )
 
-SAIL_SECONDS_MAX = 300
 COLUMNS = (
     "*id INTEGER",
     "name TEXT",
@@ -36,55 +33,32 @@ COLUMNS = (
 )
 NAMES = [text.lstrip("*").split(" ")[0] for text in COLUMNS]
 
-# Sail serves Spark's protocol; it reads the table by its location, in a process of its own.
-SAIL = """
-import json, os, sys
-from pysail.spark import SparkConnectServer
-server = SparkConnectServer("127.0.0.1", 0)
-server.start()
-_, port = server.listening_address
-from pyspark.sql import SparkSession
-spark = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").getOrCreate()
-rows = spark.read.format("iceberg").load(sys.argv[1]).collect()
-told = [{k: v.hex() if isinstance(v, (bytes, bytearray)) else v for k, v in r.asDict().items()}
-        for r in rows]
-print("ROWS " + json.dumps(told, default=str), flush=True)
-os._exit(0)  # the server has threads that do not end
-"""
 
-
-def read_with_sail(lake: Lake, table: str) -> list[Row]:
-    pytest.importorskip("pysail")
-    pytest.importorskip("pyspark")
-    location = lake.metadata(table)["location"].removeprefix("file://")
-    ended = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", SAIL, location],
-        capture_output=True,
-        text=True,
-        timeout=SAIL_SECONDS_MAX,
-        check=False,
-    )
-    lines = [line for line in ended.stdout.splitlines() if line.startswith("ROWS ")]
-    assert lines, ended.stderr
-    rows: list[Row] = json.loads(lines[-1].removeprefix("ROWS "))
+def read_with_sail(lake: Lake, config: pytest.Config) -> list[Row]:
+    """What Sail reads through the catalog, in a process of its own."""
+    pytest.importorskip("uvicorn")
+    with served(catalog_application(lake.registry)) as url:
+        query = f"select {', '.join(NAMES)} from lake.shop.t".replace(" b,", " hex(b),")
+        (answer,) = run_in_sail(config, url, [query], lake.root)
+    rows = [dict(zip(NAMES, row, strict=True)) for row in answer]
     for row in rows:
         row["b"] = None if row["b"] is None else bytes.fromhex(row["b"])
         row["n"] = None if row["n"] is None else float(row["n"])
     return rows
 
 
-def read_with_polars(lake: Lake, table: str) -> list[Row]:
+def read_with_polars(lake: Lake) -> list[Row]:
     polars = pytest.importorskip("polars")
     with warnings.catch_warnings():  # it says that planning by pyiceberg is slow
         warnings.simplefilter("ignore")
-        rows: list[Row] = polars.scan_iceberg(lake.location(table)).collect().to_dicts()
+        rows: list[Row] = polars.scan_iceberg(lake.location("t")).collect().to_dicts()
     return rows
 
 
-READERS: dict[str, Callable[[Lake, str], list[Row]]] = {
-    "duckdb": Lake.read_with_duckdb,
-    "pyiceberg": Lake.read_with_pyiceberg,
-    "polars": read_with_polars,
+READERS: dict[str, Callable[[Lake, pytest.Config], list[Row]]] = {
+    "duckdb": lambda lake, config: lake.read_with_duckdb("t"),
+    "pyiceberg": lambda lake, config: lake.read_with_pyiceberg("t"),
+    "polars": lambda lake, config: read_with_polars(lake),
     "sail": read_with_sail,
 }
 
@@ -102,11 +76,11 @@ def row_of(number: int, generation: int) -> Row:
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def filled(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Any:
     """Mirrors of both versions, of many files whose deletes are of very unequal size."""
     made = {}
     for version in (3, 2):
-        lake = Lake(tmp_path_factory.mktemp(f"v{version}"))
+        lake = Lake(tmp_path_factory.mktemp(f"v{version}"), pytestconfig)
         source, tables = SourceModel(), lake.open(format_version=version)
         source.create("t", *COLUMNS)
         number = 0
@@ -141,35 +115,28 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.mark.parametrize("version", [3, 2], ids=["v3", "v2"])
 @pytest.mark.parametrize("reader", READERS)
-def test_an_engine_reads_what_the_source_holds(filled: Any, version: int, reader: str) -> None:
+def test_an_engine_reads_what_the_source_holds(
+    filled: Any, version: int, reader: str, pytestconfig: pytest.Config
+) -> None:
     lake, source = filled[version]
     summary = lake.metadata("t")["snapshots"][-1]["summary"]
     assert int(summary["total-delete-files"]) >= 6
-    rows = source_rows(READERS[reader](lake, "t"), NAMES)
+    rows = source_rows(READERS[reader](lake, pytestconfig), NAMES)
     assert in_order(rows) == in_order(list(source.tables["t"].values()))
 
 
 @pytest.mark.parametrize("version", [3, 2], ids=["v3", "v2"])
 def test_engines_read_a_mirror_through_the_catalog(filled: Any, version: int) -> None:
     pytest.importorskip("uvicorn")
-    from pyiceberg.catalog.rest import RestCatalog
-
-    from dolake.catalog.rest_routes import rest_application
-
     lake, source = filled[version]
     expected = in_order(list(source.tables["t"].values()))
-    with served(rest_application(lake.registry)) as url:
-        catalog = RestCatalog("lake", uri=url)
-        rows = catalog.load_table("shop.t").scan().to_arrow().to_pylist()
+    with served(catalog_application(lake.registry)) as url, lake.duckdb() as cursor:
+        rows = rest_catalog(url).load_table("shop.t").scan().to_arrow().to_pylist()
         assert in_order(source_rows(rows, NAMES)) == expected
-        attached = duckdb_with_iceberg().cursor()
-        attached.execute(
-            f"attach '' as lake{version} "
-            f"(type iceberg, endpoint '{url}', authorization_type 'none')"
-        )
-        rows = duckdb_rows(attached, f"from lake{version}.shop.t")
+        attach(cursor, url, f"lake{version}")
+        rows = duckdb_rows(cursor, f"from lake{version}.shop.t")
         assert in_order(source_rows(rows, NAMES)) == expected
-        attached.execute(f"detach lake{version}")
+        cursor.execute(f"detach lake{version}")
 
 
 def test_rows_of_every_commit_are_read_as_of_its_lsn(lake: Lake) -> None:
