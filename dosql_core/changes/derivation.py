@@ -6,7 +6,7 @@ any program have their events.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from dosql_core.changes.change_cause import Causes
 from dosql_core.changes.change_event import ChangeEvent, EventKind
@@ -25,7 +25,7 @@ from dosql_core.rows.table_layout import (
     schema_changes,
 )
 from dosql_core.storage.page_history import PageHistory
-from dosql_core.storage.page_walk import PageWalk, WalkedCommit
+from dosql_core.storage.page_walk import LiveCommit, PageWalk, WalkedCommit
 from dosql_core.storage.segment_format import CommitFlag, CommitRecord
 
 _KINDS = {operation: EventKind(operation.value) for operation in Operation}
@@ -66,7 +66,23 @@ class Derivation:
 
         Errors: HistoryExpiredError when commits are no longer kept; CorruptStoreError.
         """
-        for commit in self._walk.commits_up_to(last):
+        return self._told(self._walk.commits_up_to(last))
+
+    def of(self, live: Sequence[LiveCommit]) -> Iterator[tuple[Lsn, list[ChangeEvent]]]:
+        """The same of the next commits, which no segment has yet."""
+        return self._told(self._walk.commits_of(live))
+
+    @property
+    def is_heavy(self) -> bool:
+        """Whether so much was told of live commits that `settle` is due."""
+        return self._walk.is_heavy
+
+    def settle(self) -> None:
+        """Let go of what was read of live commits; call when all of them are captured."""
+        self._walk.settle()
+
+    def _told(self, commits: Iterator[WalkedCommit]) -> Iterator[tuple[Lsn, list[ChangeEvent]]]:
+        for commit in commits:
             events = self._events_of(commit)
             self._walk.move_to(commit)
             self._image = self._image.moved_to(self._walk.present, is_header_same=True)

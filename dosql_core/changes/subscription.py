@@ -25,7 +25,7 @@ from dosql_core.errors import (
 )
 from dosql_core.history.refs import BranchRef, RefsContent
 from dosql_core.identifiers import BranchId, Lsn
-from dosql_core.kernel.head import Head
+from dosql_core.kernel.head import Head, LivePosition
 from dosql_core.options import DatabaseOptions
 from dosql_core.rows.table_layout import TableLayout
 from dosql_core.storage.page_history import PageHistory
@@ -125,6 +125,7 @@ class Subscription:
             self.close()
             raise
         self._events: Iterator[ChangeEvent] | None = None
+        self._live: LivePosition | None = None  # where to go on in the WAL, once caught up
 
     @property
     def lsn(self) -> Lsn:
@@ -145,14 +146,13 @@ class Subscription:
 
     def _commits(self) -> Iterator[tuple[Lsn, list[ChangeEvent]]]:
         while not self._is_closed:
-            reached = self._capture()
-            for lsn, events in self._derived(reached):
+            for lsn, events in self._next_commits():
                 wanted = self._wanted.among(events)
                 if wanted:
                     yield lsn, wanted
                 if self._is_closed:
                     return
-            if not self._follow or not self._wait_beyond(reached):
+            if not self._follow or not self._wait_beyond(self._derivation.lsn):
                 return
 
     def __iter__(self) -> Iterator[ChangeEvent]:
@@ -242,6 +242,28 @@ class Subscription:
             )
         except (HistoryExpiredError, LsnNotAvailableError) as error:
             raise ChangesNotKeptError(f"no changes after LSN {lsn}: {error}") from error
+
+    def _next_commits(self) -> Iterator[tuple[Lsn, list[ChangeEvent]]]:
+        """What can be told at once: of what is sealed, or of the WAL where that is all it takes.
+
+        To seal each commit as it comes would take several syncs, and a file, for each.
+        """
+        if self._live is not None and not self._derivation.is_heavy:
+            found = self._head.read_live(self._live)
+            if found is not None:
+                live, position = found
+                for told in self._derivation.of(live):
+                    # one at a time, for the reader may stop anywhere and begin again
+                    self._live = None if told[0] != position.lsn else position
+                    yield told
+                return
+        self._live = None
+        yield from self._derived(self._capture())
+        if self._follow:
+            position = self._head.live_position()
+            if position.lsn == self._derivation.lsn:
+                self._derivation.settle()
+                self._live = position
 
     def _capture(self) -> Lsn:
         """Have every commit made so far in history; up to which there is something to read."""

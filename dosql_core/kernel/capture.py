@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import apsw
 
@@ -27,7 +28,8 @@ from dosql_core.kernel.wal_index import WalIndex, WalState
 from dosql_core.kernel.wal_position import CapturedPosition, LsnClock, first_uncaptured_frame
 from dosql_core.storage.branch_history import BranchHistory
 from dosql_core.storage.page_history import PageHistory, PageView
-from dosql_core.storage.segment_format import CommitFlag, NewCommit
+from dosql_core.storage.page_walk import LiveCommit
+from dosql_core.storage.segment_format import CommitFlag, CommitRecord, NewCommit
 from dosql_core.storage.wal_frames import (
     CommitFrames,
     FrameRun,
@@ -37,6 +39,7 @@ from dosql_core.storage.wal_frames import (
 )
 
 SEAL_BYTES_MAX = 32 * 1024 * 1024
+_LIVE_FRAMES_MAX = 1000
 # Named as SQLite's own tables are, so that programs which list or dump tables pass over it.
 COMMIT_METADATA_TABLE = "sqlite_dosql_commits"
 _METADATA_SQL = (
@@ -148,6 +151,60 @@ class Capture:
                     predecessor=self._predecessor,
                 )
             return captured
+
+    def read_live(
+        self, connection: apsw.Connection, state: WalState, after: CapturedPosition, lsn: Lsn
+    ) -> tuple[list[LiveCommit], CapturedPosition] | None:
+        """The commits after a position, up to `state`, without sealing them; and where they end.
+
+        They are durable, as what is sealed is. None when they are better captured: too many of
+        them, or with times that are not known yet.
+
+        Errors: GapFound when the WAL does not continue after the position; CorruptStoreError.
+        """
+        page_size = self._history.page_size
+        descriptor = self._clock.descriptor() if state.frames else -1
+        first = first_uncaptured_frame(after, state, descriptor, page_size)
+        if first > state.frames:
+            return [], after
+        if state.frames - first >= _LIVE_FRAMES_MAX:
+            return None
+        self._sync_wal.wait()  # nobody hears of what a power cut could take back
+        run = read_frames(descriptor, first, state.frames, page_size, state.salts)
+        if run.last_checksum != state.checksum:
+            raise CorruptStoreError(
+                f"the checksum of WAL frame {state.frames} is not the one the WAL index has"
+            )
+        commits = list(commits_of(run))
+        known, ring = self._known_times(after, state, [begins for begins, _, _ in commits])
+        if any(flags & CommitFlag.ESTIMATED_TIME for _, flags in known):
+            return None
+        metadata = _commit_metadata(connection, Microseconds(known[0][0] - 1))
+        causes = self.causes.noted_after(Microseconds(known[0][0] - 1))
+        contents = dict(read_pages(descriptor, first, state.frames, page_size))
+        live: list[LiveCommit] = []
+        for number, ((_, size, frames), (at, flags)) in enumerate(
+            zip(commits, known, strict=True), start=1
+        ):
+            author, message = metadata.get(at, (None, None))
+            if at in self._descriptions:
+                more, author, message = self._descriptions[at]
+                flags |= more
+            pages: dict[int, bytes] = {
+                page: contents[frame] for page, frame in frames.items() if page <= size
+            }
+            record = CommitRecord(
+                Lsn(lsn + number), at, size, len(pages), 0, flags, author, message, causes.get(at)
+            )
+            live.append((record, pages))
+        if self._index.state().salts != state.salts:
+            raise CorruptStoreError("the WAL was restarted while its frames were read")
+        checksum = run.checksum_of(state.frames, descriptor, page_size)
+        end = replace(
+            after, salts=state.salts, frame=state.frames, checksum=checksum, ring=ring,
+            is_complete=False, stamp=None,
+        )  # fmt: skip
+        return live, end
 
     def record_position(self, position: CapturedPosition) -> None:
         """Persist a position whose commits are all sealed already."""

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import apsw
 
@@ -50,6 +51,7 @@ from dosql_core.kernel.write_gate import WriteGate
 from dosql_core.storage.branch_history import BranchHistory
 from dosql_core.storage.durable_files import make_directory
 from dosql_core.storage.page_history import PageHistory
+from dosql_core.storage.page_walk import LiveCommit
 
 _LOOKS_MAX = 200
 _BULK_CAPTURES_MAX = 5
@@ -77,6 +79,13 @@ class HeadPlace:
     @property
     def history_directory(self) -> str:
         return os.path.join(self.directory, "history")
+
+
+class LivePosition(NamedTuple):
+    """A place in the WAL, and the LSN of the commit that ends there."""
+
+    place: CapturedPosition
+    lsn: Lsn
 
 
 class Head:
@@ -369,6 +378,27 @@ class Head:
             self.capture.capture(connection, state)
         self.own_history.refresh()
         return self.own_history.newest_lsn
+
+    def read_live(self, position: LivePosition) -> tuple[list[LiveCommit], LivePosition] | None:
+        """The commits after a place in the WAL, without sealing them, and where they end.
+
+        None when they have to be captured: then `live_position` is where to go on.
+        """
+        if self._is_let_go:
+            return None
+        try:
+            with self.pinned() as (connection, state):
+                found = self.capture.read_live(connection, state, position.place, position.lsn)
+        except (GapFound, CorruptStoreError):
+            return None  # the WAL was begun anew, or is damaged, which capturing will tell
+        if found is None:
+            return None
+        live, place = found
+        return live, LivePosition(place, Lsn(position.lsn + len(live)))
+
+    def live_position(self) -> LivePosition:
+        """Where history ends in the WAL."""
+        return LivePosition(*self.capture.position())
 
     # -- keeping the WAL short ---------------------------------------------------------------------
 

@@ -53,6 +53,17 @@ class WrittenVersion(NamedTuple):
         return self.stack.read_at(self.segment, self.location, PageNumber(page))
 
 
+class LiveVersion(NamedTuple):
+    """One version of a page that no segment has yet."""
+
+    version: tuple[BranchId, Lsn]
+    content: bytes
+
+    def read(self, _page: int) -> bytes:
+        """Its content."""
+        return self.content
+
+
 class PageView:
     """The pages of a database as of one LSN; it never changes, and compaction cannot break it.
 

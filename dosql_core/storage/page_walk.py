@@ -6,17 +6,19 @@ present that it carries from commit to commit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from dosql_core.errors import HistoryExpiredError
 from dosql_core.identifiers import BranchId, Lsn
-from dosql_core.storage.page_history import PageHistory, WrittenVersion
+from dosql_core.storage.page_history import LiveVersion, PageHistory, WrittenVersion
 from dosql_core.storage.segment_format import CommitRecord
 
 _COMMITS_AT_ONCE = 4096
 _VERSIONS_AT_ONCE = 50_000
 _KEPT_BYTES_MAX = 32 << 20
+
+Versions = Mapping[int, WrittenVersion | LiveVersion]
 
 
 class PageWalk:
@@ -30,7 +32,7 @@ class PageWalk:
         self._history = history
         self.lsn = after
         self._base = history.view(after)
-        self._moved: dict[int, WrittenVersion] = {}
+        self._moved: dict[int, WrittenVersion | LiveVersion] = {}
         self._contents: dict[int, bytes] = {}
         self.kept_pages_max = max(_KEPT_BYTES_MAX // history.page_size, 64)
         self.present = WalkedPages(self, self._base.page_count, {})
@@ -47,6 +49,27 @@ class PageWalk:
                 versions = written.pop(record.lsn)
                 after = WalkedPages(self, record.page_count, versions)
                 yield WalkedCommit(record, after, versions)
+
+    def commits_of(self, live: Sequence[LiveCommit]) -> Iterator[WalkedCommit]:
+        """The same for commits that no segment has yet, the next of the branch."""
+        branch_id = self._history.own.branch_id
+        for record, pages in live:
+            assert record.lsn == self.lsn + 1
+            versions = {
+                page: LiveVersion((branch_id, record.lsn), content)
+                for page, content in pages.items()
+            }
+            yield WalkedCommit(record, WalkedPages(self, record.page_count, versions), versions)
+
+    @property
+    def is_heavy(self) -> bool:
+        """Whether so much was read of live commits that `settle` is due."""
+        return len(self._moved) > self.kept_pages_max
+
+    def settle(self) -> None:
+        """Let go of what was read of live commits; segments have it by now."""
+        self._base = self._history.view(self.lsn)
+        self._moved = {}
 
     def move_to(self, commit: WalkedCommit) -> None:
         """Make the pages after the commit the present ones."""
@@ -102,7 +125,11 @@ class WalkedCommit(NamedTuple):
 
     record: CommitRecord
     after: WalkedPages
-    versions: dict[int, WrittenVersion]
+    versions: Versions
+
+
+LiveCommit = tuple[CommitRecord, Mapping[int, bytes]]
+"""A commit that no segment has yet, and the pages it wrote."""
 
 
 class WalkedPages:
@@ -110,7 +137,7 @@ class WalkedPages:
 
     __slots__ = ("_new", "_walk", "page_count", "page_size", "read")
 
-    def __init__(self, walk: PageWalk, page_count: int, new: dict[int, WrittenVersion]) -> None:
+    def __init__(self, walk: PageWalk, page_count: int, new: Versions) -> None:
         self._walk = walk
         self._new = new
         self.page_count = page_count

@@ -67,3 +67,29 @@ def test_a_walk_tells_what_each_commit_did(database_path, seed):
 @pytest.mark.parametrize("seed", range(100, 160))
 def test_a_walk_tells_what_each_commit_did_for_long(database_path, seed):
     check(database_path, seed, commits=150)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_follower_hears_what_is_read_afterwards(database_path, seed):
+    """It reads commits from the WAL; who comes later reads them from segments."""
+    workload = Workload(database_path, seed)
+    with open_database(database_path) as database:
+        start = database.lsn()
+        database.changes.slots.create("s")
+        heard: list[ChangeEvent] = []
+        with database.changes.slots.consume("s", markers=True) as consumer:
+            commits = consumer.commits()
+            for number in range(60):
+                for _ in range(workload.random.choice([1, 1, 1, 4])):
+                    workload.commit_something()
+                newest = database.lsn()
+                while consumer.changes.lsn < newest:
+                    heard += next(commits)[1]
+                    if workload.random.random() < 0.1:  # give up in the middle, and begin again
+                        commits = consumer.commits()
+                    if workload.random.random() < 0.3:
+                        consumer.acknowledge()
+                if number % 20 == 10:
+                    database.compact()
+        assert heard == list(database.changes.subscribe(start, markers=True))
+    workload.con.close()
