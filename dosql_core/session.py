@@ -266,7 +266,10 @@ class _HistorySession(Session):
         return resolve_period(clause.kind, moments, self.branch_id, self.as_of, self.database)
 
     def run_command(self, statement: Statement, parameters: Any) -> CommandResult:
-        return run_command(self, statement, parameters)
+        try:
+            return run_command(self, statement, parameters)
+        finally:
+            self.forget_commit()  # a merge or a restore is the newest commit now, not our last one
 
     def use_branch(self, name: str) -> None:
         """Go on with another branch; everything registered on the old kernel is gone."""

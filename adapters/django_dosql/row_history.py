@@ -1,4 +1,4 @@
-"""The versions that one row of a table has had, read commit by commit from the past."""
+"""What happened to one row of a table: each commit that changed it, whoever made it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import OperationalError, connections
+from django.db import OperationalError, ProgrammingError, connections
 
-COMMITS_READ_MAX = 200
-HISTORY_EXPIRED = "TT_DATA_GAP"
+CHANGES_SHOWN_MAX = 100
+_NO_SUCH_TABLE = "STMT_TABLE_NOT_FOUND"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,71 +45,81 @@ class RowChange:
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """What a row held from one commit to another. Shape: a `made_by` of None is not known."""
+
+    values: dict[str, Any]
+    lsn: int
+    made_by: str | None
+    end_lsn: int | None
+    ended_by: str | None
+
+
 def changes_of_row(
     model: Any,
     key: Any,
     using: str,
     *,
     last: int | None = None,
-    commits: int = COMMITS_READ_MAX,
+    changes_max: int = CHANGES_SHOWN_MAX,
     hidden: Collection[str] = (),
 ) -> tuple[list[RowChange], int | None]:
-    """What the commits up to LSN `last` did to a row, newest first; and where to read on.
+    """The changes of a row up to LSN `last`, newest first; and where to read on.
 
-    Reads `commits` of them, leaving the `hidden` columns out. The second value is the LSN that the
-    next call takes as `last`; None when the history is at its end.
+    At most `changes_max` of them, the `hidden` columns left out. The second value is what the next
+    call takes as `last`; None when there are no older ones.
     """
     connection = connections[using]
     quote = connection.ops.quote_name
-    until = "" if last is None else "WHERE lsn <= %s "
-    log_sql = (
-        f"SELECT lsn, committed_at, author, message FROM dosql_log {until}"
-        "ORDER BY lsn DESC LIMIT %s"
-    )
-    row_sql = (
-        f"SELECT * FROM {quote(model._meta.db_table)} FOR SYSTEM_TIME AS OF LSN %s "
-        f"WHERE {quote(model._meta.pk.column)} = %s"
+    sql = (
+        f"SELECT *, _dosql_end_lsn, _dosql_end_operation FROM {quote(model._meta.db_table)} "
+        f"FOR SYSTEM_TIME ALL WHERE {quote(model._meta.pk.column)} = %s ORDER BY _dosql_lsn"
     )
     value = model._meta.pk.get_db_prep_value(key, connection)
-    changes: list[RowChange] = []
     with connection.cursor() as cursor:
-        cursor.execute(log_sql, [*([] if last is None else [last]), commits + 1])
-        log = cursor.fetchall()
-        rows = [_row(cursor, row_sql, lsn, value, hidden) for lsn in _kept(cursor, log)]
-    has_more = len(rows) > commits
-    for at, (lsn, committed_at, author, message) in enumerate(log[: min(len(rows), commits)]):
-        # Before the oldest commit of all there was nothing; what was there before the oldest that
-        # is still kept, nobody knows.
-        before = rows[at + 1] if at + 1 < len(rows) else None
-        is_known = at + 1 < len(rows) or len(rows) == len(log)
-        if is_known and before != rows[at]:
-            changes.append(RowChange(lsn, committed_at, author, message, before, rows[at]))
-    return changes, log[commits][0] if has_more else None
-
-
-def _kept(cursor: Any, log: list[tuple[Any, ...]]) -> Iterator[int]:
-    """The LSNs that can still be read."""
-    for lsn, *_ in log:
         try:
-            cursor.execute("SELECT 1 FROM sqlite_schema FOR SYSTEM_TIME AS OF LSN %s", [lsn])
-        except OperationalError as error:
-            if getattr(error.__cause__, "code", "") != HISTORY_EXPIRED:
+            cursor.execute(sql, [value])
+        except (OperationalError, ProgrammingError) as error:
+            if getattr(error.__cause__, "code", "") != _NO_SUCH_TABLE:
                 raise
-            return
-        yield lsn
+            return [], None
+        names = [column[0] for column in cursor.description]
+        versions = [_version(dict(zip(names, row, strict=True)), hidden) for row in cursor]
+        found = [change for change in _changes(versions) if last is None or change[0] <= last]
+        shown, older = found[-changes_max:], found[:-changes_max]
+        changes = [RowChange(lsn, *_told(cursor, lsn), *rows) for lsn, *rows in reversed(shown)]
+    return changes, older[-1][0] if older else None
 
 
-def _row(
-    cursor: Any, sql: str, lsn: int, key: Any, hidden: Collection[str]
-) -> dict[str, Any] | None:
-    try:
-        cursor.execute(sql, [lsn, key])
-    except OperationalError as error:
-        if "no such table" in str(error) or "no such column" in str(error):
-            return None
-        raise
-    row = cursor.fetchone()
-    if row is None:
-        return None
-    names = [column[0] for column in cursor.description]
-    return {name: cell for name, cell in zip(names, row, strict=True) if name not in hidden}
+def _version(row: dict[str, Any], hidden: Collection[str]) -> _Version:
+    ours = {name: cell for name, cell in row.items() if name.startswith("_dosql_")}
+    values = {name: cell for name, cell in row.items() if name not in ours and name not in hidden}
+    return _Version(
+        values,
+        ours["_dosql_lsn"],
+        ours["_dosql_operation"],
+        ours["_dosql_end_lsn"],
+        ours["_dosql_end_operation"],
+    )
+
+
+def _changes(
+    versions: list[_Version],
+) -> Iterator[tuple[int, dict[str, Any] | None, dict[str, Any] | None]]:
+    """LSN, values before, values after, oldest first. How the oldest came to be may be unknown."""
+    before: dict[str, Any] | None = None
+    for version in versions:
+        if version.made_by is not None:
+            yield version.lsn, before, version.values
+        before = version.values
+        if version.ended_by == "delete" and version.end_lsn is not None:
+            yield version.end_lsn, before, None
+            before = None
+
+
+def _told(cursor: Any, lsn: int) -> tuple[str, str | None, str | None]:
+    """When a commit was made, by whom, and why."""
+    cursor.execute("SELECT committed_at, author, message FROM dosql_log WHERE lsn = %s", [lsn])
+    committed_at, author, message = cursor.fetchone()
+    return committed_at, author, message

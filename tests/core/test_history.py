@@ -141,6 +141,13 @@ def test_a_hydrated_branch_is_a_stock_file_with_its_rows(con, path):
     fork.close()
 
 
+def test_the_lsn_after_a_restore_is_that_of_the_restore(con):
+    con.execute("insert into account(owner) values ('last')")
+    con.commit()
+    (restored,) = con.execute("restore to lsn 2").fetchone()
+    assert con.lsn == restored
+
+
 def test_a_restore_is_a_commit_and_can_be_undone(con):
     con.execute("create snapshot 'good'")
     wrong = change(con, "update account set owner = 'nobody'")

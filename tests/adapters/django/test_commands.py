@@ -58,6 +58,21 @@ def test_branches_are_made_renamed_and_dropped(library):
         dosql("--branch", "trial run", "log")
 
 
+def test_a_branch_is_merged(library):
+    author = library.Author.objects.create(name="Ann")
+    dosql("branch", "create", "dev")
+    with branch("dev"):
+        library.Author.objects.create(name="Bob")
+        library.Author.objects.filter(pk=author.pk).update(name="Anna")
+    library.Author.objects.filter(pk=author.pk).update(name="Annie")
+    with pytest.raises(CommandError, match="--using"):
+        dosql("branch", "merge", "dev")
+    told = dosql("branch", "merge", "dev", "--using", "theirs").splitlines()
+    assert dict(zip(told[0].split(), told[1].split(), strict=False))["lsn"] == str(connection.lsn)
+    names = library.Author.objects.order_by("name").values_list("name", flat=True)
+    assert list(names) == ["Anna", "Bob"]
+
+
 def test_a_snapshot_is_restored(library):
     library.Author.objects.create(name="Ann")
     dosql("snapshot", "create", "before")

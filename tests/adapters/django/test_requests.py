@@ -125,19 +125,46 @@ def test_the_versions_of_a_row_are_read_in_parts(migrated_library):
     author_key = author.pk
     author.delete()
     (change,), _ = changes_of_row(
-        migrated_library.Author, author_key, "default", commits=1, hidden=["id"]
+        migrated_library.Author, author_key, "default", changes_max=1, hidden=["id"]
     )
     assert change.changed == [("name", "5", None)]
     last, seen = None, []
     while True:
         changes, last = changes_of_row(
-            migrated_library.Author, author_key, "default", last=last, commits=2
+            migrated_library.Author, author_key, "default", last=last, changes_max=2
         )
         seen += [(change.action, (change.after or {}).get("name")) for change in changes]
         if last is None:
             break
     changed = [("changed", str(number)) for number in range(5, 0, -1)]
     assert seen == [("deleted", None), *changed, ("added", "0")]
+
+
+def test_how_a_row_came_to_be_before_the_oldest_moment_is_not_told(migrated_library):
+    from django_dosql.row_history import changes_of_row
+    from dosql_core.database import open_database
+    from dosql_core.options import Retention
+
+    author = migrated_library.Author.objects.create(name="0")
+    for number in range(1, 4):
+        author.name = str(number)
+        author.save()
+    with open_database(connections["default"].settings_dict["NAME"]) as database:
+        database.set_retention(Retention(commits_max=2))
+        database.compact()
+    changes, older = changes_of_row(migrated_library.Author, author.pk, "default")
+    assert [change.changed for change in changes] == [[("name", "2", "3")], [("name", "1", "2")]]
+    assert older is None
+
+
+def test_a_table_that_never_was_has_no_versions(migrated_library):
+    from django_dosql.row_history import changes_of_row
+
+    with connections["default"].cursor() as cursor:
+        cursor.execute("DROP TABLE django_library_book")
+        cursor.execute("DROP TABLE django_library_author")
+    changes, _ = changes_of_row(migrated_library.Author, 1, "default")
+    assert changes == []
 
 
 def test_a_database_without_history_has_no_versions(staff, tmp_path):

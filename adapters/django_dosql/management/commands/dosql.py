@@ -105,7 +105,7 @@ def _log(command: Command, options: dict[str, Any]) -> None:
 
 
 def _add_branch(subcommands: Any) -> None:
-    parser = subcommands.add_parser("branch", help="List, make, rename or drop branches.")
+    parser = subcommands.add_parser("branch", help="List, make, rename, merge or drop branches.")
     actions = parser.add_subparsers(dest="action")
     parser.set_defaults(run=_list_branches)
     create = actions.add_parser("create", help="Fork a branch.")
@@ -117,6 +117,12 @@ def _add_branch(subcommands: Any) -> None:
     rename.add_argument("name")
     rename.add_argument("new_name")
     rename.set_defaults(run=_rename_branch)
+    merge = actions.add_parser("merge", help="Bring in what another branch did since it forked.")
+    merge.add_argument("name")
+    merge.add_argument(
+        "--using", choices=("ours", "theirs"), help="Who is right where both changed something."
+    )
+    merge.set_defaults(run=_merge_branch)
     drop = actions.add_parser("drop", help="Remove a branch and its history.")
     drop.add_argument("name")
     drop.add_argument("--force", action="store_true", help="Also one with commits of its own.")
@@ -142,6 +148,21 @@ def _rename_branch(command: Command, options: dict[str, Any]) -> None:
     names = _quoted(options["name"]), _quoted(options["new_name"])
     command.execute_sql(options, "ALTER BRANCH {} RENAME TO {}".format(*names))
     command.stdout.write(f"branch {options['name']} is called {options['new_name']} now")
+
+
+def _merge_branch(command: Command, options: dict[str, Any]) -> None:
+    policy = f" USING {options['using'].upper()}" if options["using"] else ""
+    try:
+        told = command.execute_sql(options, f"MERGE BRANCH {_quoted(options['name'])}{policy}")
+    except DatabaseError as error:
+        if getattr(error.__cause__, "code", "") != "MERGE_CONFLICT":
+            raise
+        command.execute_sql(options, "ABORT MERGE")
+        raise CommandError(
+            f"nothing was merged: {error}\n--using ours or --using theirs decides for one side; "
+            "in `manage.py dbshell` conflicts can be resolved one by one"
+        ) from error
+    command.show(*told)
 
 
 def _drop_branch(command: Command, options: dict[str, Any]) -> None:
