@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -118,8 +119,9 @@ def test_a_handler_may_write_and_drop_itself(con, database_path):
 
 
 def test_wrong_definitions_are_refused(con, database_path):
+    mistakes: tuple[dict[str, Any], ...] = ({"timeout": 1}, {"batch": 5})
     with open_database(database_path) as database:
-        for options in ({"timeout": 1}, {"batch": 5}):
+        for options in mistakes:
             with pytest.raises(InvalidTriggerError):
                 database.triggers.register("x", "t", "after_commit", "insert", print, **options)
         assert len(database.triggers) == 0
