@@ -30,7 +30,12 @@ from dolake.query.scan_plan import (
     table_schema,
 )
 from dolake.query.table_moments import lsn_of, snapshot_at
-from dolake.tables.snapshot_contents import SnapshotContents, load_contents
+from dolake.tables.snapshot_contents import (
+    FileDeletes,
+    SnapshotContents,
+    load_contents,
+    load_deletes,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,7 @@ class Pending:
 PendingChanges = Callable[[TableIdentifier], Pending | None]
 """Gives what is pending of a table, None where nothing is. It is called from any thread."""
 
+_Contents = tuple[SnapshotContents, Mapping[str, FileDeletes]]
 _CONTENTS_KEPT_MAX = 32
 _ATTEMPTS_MAX = 10
 _BATCH_ROWS = 10_000
@@ -138,8 +144,11 @@ class LakeQuery:
     def __init__(self, registry: TableRegistry, pending: PendingChanges | None = None) -> None:
         self._registry = registry
         self._pending = pending
-        self._contents: OrderedDict[TableIdentifier, SnapshotContents] = OrderedDict()
+        self._read: OrderedDict[TableIdentifier, _Contents] = OrderedDict()
         self._lock = threading.Lock()
+        # Texts are taken apart and planned on cursors of one DuckDB, which holds no rows.
+        self._planning = threading.Lock()
+        self._planner = _closed_duckdb(QueryLimits(), is_for_planning=True)
 
     def run(
         self, sql: str, parameters: Sequence[Any] = (), *, limits: QueryLimits | None = None
@@ -184,12 +193,17 @@ class LakeQuery:
         _, tables, _ = self._planned(sql, parameters)
         return [table.told() for table in tables]
 
+    def close(self) -> None:
+        """Let go of the DuckDB that plans; results that are open stay so."""
+        self._planner.close()
+
     # -- planning ----------------------------------------------------------------------------------
 
     def _planned(
         self, sql: str, parameters: Sequence[Any]
     ) -> tuple[str, list[TableRead], list[tuple[TableReference, Pending | None]]]:
-        query = read_query(sql)
+        with self._planner.cursor() as planner:
+            query = read_query(planner, sql)
         names = [self._identifier(reference.levels) for reference in query.references]
         loaded, pending = self._loaded(names)
         moments = [
@@ -197,16 +211,18 @@ class LakeQuery:
             for table, reference in zip(loaded, query.references, strict=True)
         ]
         schemas = [schema for _, schema, _ in moments]
-        conditions = _conditions(query.sql, parameters, query.references, schemas)
+        with self._planning, self._planner.cursor() as planner:
+            conditions = _conditions(planner, query.sql, parameters, query.references, schemas)
         tables, relations = [], []
         for number, reference in enumerate(query.references):
             table = loaded[number]
-            snapshot, schema, contents = moments[number]
+            snapshot, schema, (contents, deletes) = moments[number]
             plan = plan_table(
                 self._registry.warehouse,
                 table.metadata,
                 schema,
                 contents,
+                deletes,
                 conditions.get(reference.relation, ()),
                 _deleted_relation(reference),
             )
@@ -261,22 +277,31 @@ class LakeQuery:
 
     def _moment(
         self, table: LoadedTable, reference: TableReference
-    ) -> tuple[Json | None, Json, SnapshotContents]:
+    ) -> tuple[Json | None, Json, _Contents]:
         def siblings() -> Iterable[Json]:
             for name in self._registry.list_tables(table.identifier[:-1]):
                 yield self._registry.load_table(name).metadata
 
         snapshot = snapshot_at(table.metadata, reference.moment, siblings)
         schema = table_schema(table.metadata, snapshot, is_past=reference.moment is not None)
+        return snapshot, schema, self._contents_of(table, snapshot)
+
+    def _contents_of(self, table: LoadedTable, snapshot: Json | None) -> _Contents:
+        """The files of a snapshot; what was read last of each table is kept."""
         with self._lock:
-            known = self._contents.get(table.identifier)
-        contents = load_contents(self._registry.warehouse, snapshot, known)
+            known = self._read.get(table.identifier)
+        wanted = None if snapshot is None else snapshot["snapshot-id"]
+        if known is not None and wanted is not None and known[0].snapshot_id == wanted:
+            return known
+        warehouse = self._registry.warehouse
+        contents = load_contents(warehouse, snapshot, None if known is None else known[0])
+        read = contents, load_deletes(warehouse, contents)
         with self._lock:
-            self._contents[table.identifier] = contents
-            self._contents.move_to_end(table.identifier)
-            while len(self._contents) > _CONTENTS_KEPT_MAX:
-                self._contents.popitem(last=False)
-        return snapshot, schema, contents
+            self._read[table.identifier] = read
+            self._read.move_to_end(table.identifier)
+            while len(self._read) > _CONTENTS_KEPT_MAX:
+                self._read.popitem(last=False)
+        return read
 
     def _fill(
         self,
@@ -308,6 +333,7 @@ class LakeQuery:
 
 
 def _conditions(
+    planner: duckdb.DuckDBPyConnection,
     sql: str,
     parameters: Sequence[Any],
     references: Sequence[TableReference],
@@ -317,7 +343,8 @@ def _conditions(
 
     Found out on empty tables of the same shape, with what would make use of their emptiness off.
     """
-    with _closed_duckdb(QueryLimits(), is_for_planning=True) as planner:
+    planner.execute("BEGIN")
+    try:
         for reference, schema in zip(references, schemas, strict=True):
             names = [quoted_name(part) for part in reference.relation]
             planner.execute(f"CREATE SCHEMA IF NOT EXISTS {names[0]}")
@@ -343,6 +370,9 @@ def _conditions(
                 ]
                 found.setdefault(relation, []).append([tree for tree in trees if tree is not None])
         return found
+    finally:
+        with contextlib.suppress(duckdb.Error):  # a failure may have ended the transaction
+            planner.execute("ROLLBACK")
 
 
 def _scans(nodes: Iterable[Any]) -> Iterator[Any]:

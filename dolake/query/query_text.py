@@ -57,36 +57,35 @@ class QueryText:
     references: tuple[TableReference, ...]
 
 
-def read_query(sql: str) -> QueryText:
-    """Take one SELECT apart.
+def read_query(parser: duckdb.DuckDBPyConnection, sql: str) -> QueryText:
+    """Take one SELECT apart, by the parser of a connection.
 
     Errors: LakeQueryError for anything but one SELECT that DuckDB can parse.
     """
-    with duckdb.connect() as parser:
-        statements = _parsed(parser, _with_at_clauses(sql))
-        if len(statements) != 1:
-            raise LakeQueryError(f"the text holds {len(statements)} statements; one was expected")
-        found: dict[tuple[tuple[str, ...], Moment | None], TableReference] = {}
-        is_plain = True
-        nodes = list(_tables(statements[0], frozenset()))
-        for node in nodes:
-            levels, moment = _levels_of(node), _moment_of(parser, node)
-            if (levels, moment) not in found:
-                plain = moment is None and len(levels) == 2 and levels[0] != SCHEMA
-                relation = levels if plain else (SCHEMA, f"table_{len(found)}")
-                found[levels, moment] = TableReference(levels, moment, relation)  # type: ignore[arg-type]
-                is_plain = is_plain and plain
-        if is_plain:
-            return QueryText(sql, tuple(found.values()))
-        for node in nodes:
-            reference = found[_levels_of(node), _moment_of(parser, node)]
-            node["alias"] = node["alias"] or reference.levels[-1]
-            node["catalog_name"], node["at_clause"] = "", None
-            node["schema_name"], node["table_name"] = reference.relation
-        _shorten_columns(statements[0], [levels for levels, _ in found])
-        tree = json.dumps({"error": False, "statements": statements})
-        [(text,)] = parser.execute("select json_deserialize_sql(?::json)", [tree]).fetchall()
-        return QueryText(text, tuple(found.values()))
+    statements = _parsed(parser, _with_at_clauses(sql))
+    if len(statements) != 1:
+        raise LakeQueryError(f"the text holds {len(statements)} statements; one was expected")
+    found: dict[tuple[tuple[str, ...], Moment | None], TableReference] = {}
+    is_plain = True
+    nodes = list(_tables(statements[0], frozenset()))
+    for node in nodes:
+        levels, moment = _levels_of(node), _moment_of(parser, node)
+        if (levels, moment) not in found:
+            plain = moment is None and len(levels) == 2 and levels[0] != SCHEMA
+            relation = levels if plain else (SCHEMA, f"table_{len(found)}")
+            found[levels, moment] = TableReference(levels, moment, relation)  # type: ignore[arg-type]
+            is_plain = is_plain and plain
+    if is_plain:
+        return QueryText(sql, tuple(found.values()))
+    for node in nodes:
+        reference = found[_levels_of(node), _moment_of(parser, node)]
+        node["alias"] = node["alias"] or reference.levels[-1]
+        node["catalog_name"], node["at_clause"] = "", None
+        node["schema_name"], node["table_name"] = reference.relation
+    _shorten_columns(statements[0], [levels for levels, _ in found])
+    tree = json.dumps({"error": False, "statements": statements})
+    [(text,)] = parser.execute("select json_deserialize_sql(?::json)", [tree]).fetchall()
+    return QueryText(text, tuple(found.values()))
 
 
 def parsed_expression(parser: duckdb.DuckDBPyConnection, text: str) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from pyroaring import BitMap
 
@@ -21,7 +22,7 @@ from dolake.query.column_types import default_literal, duckdb_type, quoted_name,
 from dolake.query.file_pruning import FilePruning, PrunableColumn
 from dolake.tables.manifest_files import DataFile
 from dolake.tables.partitioning import bound_fields
-from dolake.tables.snapshot_contents import SnapshotContents, load_deletes, schema_by_id
+from dolake.tables.snapshot_contents import FileDeletes, SnapshotContents, schema_by_id
 from dolake.warehouse import Warehouse
 
 _ROW_BITS = 32  # deletion vectors hold positions below 2**32
@@ -68,14 +69,14 @@ def plan_table(
     metadata: Json,
     schema: Json,
     contents: SnapshotContents,
+    deletes: Mapping[str, FileDeletes],
     scans: Sequence[Sequence[Any]],
     deleted_relation: str,
 ) -> TablePlan:
     """Plan the reading of a snapshot by one or several scans, each with its own conditions.
 
-    Errors: LakeQueryError for files that are no Parquet; ForeignDeletesError for equality deletes.
+    Errors: LakeQueryError for files that are no Parquet.
     """
-    deletes = load_deletes(warehouse, contents)
     columns = {
         item["name"]: PrunableColumn(item["id"], item["type"])
         for item in schema["fields"]
@@ -155,9 +156,7 @@ def _select(warehouse: Warehouse, schema: Json, files: Sequence[DataFile], condi
 def _deleted_keys(deleted: Sequence[BitMap]) -> pa.Table:
     """The keys of deleted rows: the file's place in the list, then the row's in the file."""
     keys = [
-        pa.array((index << _ROW_BITS) | position for position in positions)
-        if index
-        else pa.array(positions, pa.int64())
+        pa.array(np.asarray(positions.to_array(), np.int64) + (index << _ROW_BITS))
         for index, positions in enumerate(deleted)
     ]
     return pa.table({"key": pa.chunked_array(keys, pa.int64())})

@@ -361,6 +361,33 @@ def test_a_query_ends_at_its_limits(lake: Lake) -> None:
         )
 
 
+def test_queries_of_many_threads_do_not_disturb_one_another(lake: Lake) -> None:
+    source, tables = SourceModel(), lake.open()
+    source.create("orders", "*id INTEGER", "n INTEGER")
+    for number in range(20):
+        source.put("orders", {"id": number, "n": number * number})
+    tables.stage(source.commit())
+    tables.flush()
+    query = LakeQuery(lake.registry)
+    wrong: list[Any] = []
+
+    def ask(first: int) -> None:
+        try:
+            for number in range(first, 20, 4):
+                sql = "select n from shop.orders where id = ?"
+                if (found := rows_of(query, sql, number)) != [(number * number,)]:
+                    wrong.append((number, found))
+        except Exception as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=ask, args=(first,)) for first in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
 def test_values_and_parameters_come_as_they_are(lake: Lake) -> None:
     query = LakeQuery(lake.registry)
     given = (1, "x", None, 2.5, b"\x00\xff", decimal.Decimal("1.50"))
