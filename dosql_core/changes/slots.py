@@ -138,10 +138,10 @@ class Slots:
         history = database.known(slot.branch_id)
         lag_bytes, oldest = 0, None
         if not slot.is_lost and newest > slot.lsn:
-            sealed = min(newest, history.newest_lsn)
-            for record in history.commits(Lsn(slot.lsn + 1), Lsn(sealed)):
-                lag_bytes += record.stored_bytes
-                oldest = record.committed_at if oldest is None else oldest
+            first, sealed = Lsn(slot.lsn + 1), min(newest, history.newest_lsn)
+            if first <= sealed:
+                lag_bytes = history.stored_bytes_of(first, sealed)
+                oldest = history.commit(first).committed_at
         return SlotInfo(
             slot.name,
             refs.branches[slot.branch_id].name,
@@ -267,7 +267,7 @@ class SlotConsumer:
                     if not deliver(handler, event, policy, dead_letters, self._stopping):
                         return
                 done = lsn
-                if self._is_due(acknowledge_seconds):
+                if self.is_due(acknowledge_seconds):
                     self.acknowledge(done)
                     done = None
         finally:
@@ -299,7 +299,7 @@ class SlotConsumer:
                     if is_new:
                         handler(connection, events)
                 done = lsn
-                if self._is_due(acknowledge_seconds):
+                if self.is_due(acknowledge_seconds):
                     self.acknowledge(done)
                     done = None
         finally:
@@ -327,8 +327,11 @@ class SlotConsumer:
                 return
             yield commit
 
-    def _is_due(self, acknowledge_seconds: float) -> bool:
-        """Whether to acknowledge now; each costs a few writes to the disk."""
+    def is_due(self, acknowledge_seconds: float = DEFAULT_ACKNOWLEDGE_SECONDS) -> bool:
+        """Whether to acknowledge now: so long after the last time, or with no more to read.
+
+        Each acknowledgement costs a few writes to the disk.
+        """
         is_late = time.monotonic() - self._acknowledged_at >= acknowledge_seconds
         return is_late or self.changes.has_caught_up
 

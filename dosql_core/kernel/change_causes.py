@@ -113,57 +113,67 @@ class CauseRecorder:
         return json.dumps(told, ensure_ascii=False) if told else None
 
     def _noting(self) -> Callable[[apsw.PreUpdate], None]:
-        by_target, tables, spilled = self._by_target, self._tables, self._spilled
+        tables, spilled, without_rowids = self._tables, self._spilled, self._without_rowids
+        by_target = {(_CODES[did], table): e for (did, table), e in self._by_target.items()}
         written = {table for _, table in by_target}
-        set_off = {effect.fires_on for effect in self.known.effects}
+        set_off = {(_CODES[e.fires_on[0]], e.fires_on[1]) for e in self.known.effects}
         telling = {
             table: frozenset(
-                code for operation, code in _CODES.items()
-                if table in written or (operation, table) in set_off
+                code for code in _CODES.values() if table in written or (code, table) in set_off
             )
             for table in written | {table for _, table in set_off}
-        }  # fmt: skip
+        }
         nothing: frozenset[int] = frozenset()
-        without_rowids = self._without_rowids
-        happened: dict[int, Target] = {}
+        happened: dict[int, tuple[int, str]] = {}
+        known: dict[object, str] = {}
+        update = _CODES["UPDATE"]
 
         def note(change: apsw.PreUpdate) -> None:
             # Most changes set nothing off and nothing sets them off: these lines are their cost.
-            depth, table = change.depth, change.table_name
-            given = self.given
-            if depth == 0 and given is None and change.opcode not in telling.get(table, nothing):
+            depth, table, code = change.depth, change.table_name, change.opcode
+            cause = self.given
+            if depth == 0 and cause is None and code not in telling.get(table, nothing):
                 return
-            operation = change.op
-            happened[depth] = target = (operation, table)
-            if (
-                depth == 0 and given is None and table not in written
-            ) or change.database_name != "main":
+            happened[depth] = target = (code, table)
+            if cause is None:
+                if depth:
+                    by = happened.get(depth - 1)
+                    cause = known.get((target, by))
+                    if cause is None:
+                        cause = known[target, by] = _cause(by_target.get(target, ()), by)
+                elif table not in written:
+                    return
+            if cause is not None:
+                self._is_worth_telling = True
+            several = spilled.get(table)
+            if several is not None:
+                several.add(cause)
                 return
-            cause = given
-            if given is not None:
-                self._is_worth_telling = True
-            elif depth:
-                self._is_worth_telling = True
-                cause = _cause(by_target.get(target, ()), happened.get(depth - 1))
+            if change.database_name != "main":
+                return
             rows = tables.get(table)
             if rows is None:
                 rows = tables[table] = {}
-            if table in without_rowids:
-                spilled.setdefault(table, set()).add(cause)
-                return
+                if table in without_rowids:
+                    spilled[table] = {cause}
+                    return
             rows.setdefault(change.rowid, cause)
-            if operation == "UPDATE":
+            if code == update:
                 rows.setdefault(change.rowid_new, cause)
             if len(rows) > _ROWS_OF_A_TABLE_MAX:
-                spilled.setdefault(table, set()).update(rows.values())
+                spilled[table] = set(rows.values())
                 rows.clear()
 
         return note
 
 
-def _cause(candidates: Iterable[Effect], set_off_by: Target | None) -> str:
+def _cause(candidates: Iterable[Effect], set_off_by: tuple[int, str] | None) -> str:
     """The effect at work; where several could be, all of them."""
-    after = [e.cause for e in candidates if e.is_after and e.fires_on == set_off_by]
+    after = [
+        e.cause
+        for e in candidates
+        if e.is_after and (_CODES[e.fires_on[0]], e.fires_on[1]) == set_off_by
+    ]
     before = [e.cause for e in candidates if not e.is_after]
     causes = dict.fromkeys(after + before) or dict.fromkeys(e.cause for e in candidates)
     return " or ".join(causes) or _SOME_TRIGGER

@@ -240,6 +240,14 @@ class BranchHistory:
                     if manifest.is_readable(record.lsn):
                         yield record
 
+    def stored_bytes_of(self, first: Lsn, last: Lsn) -> int:
+        """What the commits from `first` to `last` take, about."""
+        return sum(
+            segment.stored_bytes(first, last)
+            for segment in self.stack().segments
+            if segment.header.last_lsn >= first and segment.header.first_lsn <= last
+        )
+
     def commits_backwards(self, last: Lsn) -> Iterator[CommitRecord]:
         """The commits of this branch from `last` back that are kept, descending."""
         manifest, stack = self.snapshot()

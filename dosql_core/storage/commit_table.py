@@ -60,6 +60,10 @@ class CommitChunk:
         index = bisect_left(self.lsns, lsn)
         return index if index < len(self.lsns) and self.lsns[index] == lsn else None
 
+    def stored_bytes(self, first: int, last: int) -> int:
+        """What the commits from `first` to `last` took when sealed, about."""
+        return sum(self._stored[bisect_left(self.lsns, first) : bisect_left(self.lsns, last + 1)])
+
     def record(self, index: int) -> CommitRecord:
         """The record at `index`, counted from 0."""
         return self.records(index, index + 1)[0]

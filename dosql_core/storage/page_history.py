@@ -287,6 +287,13 @@ class PageHistory:
             yield from self.parent.commits(first, min(last, self.own.fork_lsn))
         yield from self.own.commits(first, last)
 
+    def stored_bytes_of(self, first: Lsn, last: Lsn) -> int:
+        """What the commits from `first` to `last` take, about."""
+        own = self.own.stored_bytes_of(first, last)
+        if self.parent is None or first > self.own.fork_lsn:
+            return own
+        return own + self.parent.stored_bytes_of(first, min(last, self.own.fork_lsn))
+
     def commits_backwards(self, last: Lsn) -> Iterator[CommitRecord]:
         """The commits from `last` back that are kept, descending."""
         yield from self.own.commits_backwards(last)

@@ -237,6 +237,16 @@ class SegmentReader:
             chunk = self._chunk(chunk_index)
             yield from chunk.records(bisect_left(chunk.lsns, first), bisect_right(chunk.lsns, last))
 
+    def stored_bytes(self, first: Lsn, last: Lsn) -> int:
+        """What the commits from `first` to `last` take here, about; cheap when that is all."""
+        if first <= self.header.first_lsn and last >= self.header.last_lsn:
+            return self.bytes
+        start = max(0, bisect_right(self._chunk_lsns, first) - 1)
+        return sum(
+            self._chunk(chunk_index).stored_bytes(first, last)
+            for chunk_index in range(start, bisect_right(self._chunk_lsns, last))
+        )
+
     def commits_backwards(self, last: Lsn) -> Iterator[CommitRecord]:
         """The records from `last` down to the segment's first."""
         for chunk_index in reversed(range(bisect_right(self._chunk_lsns, last))):

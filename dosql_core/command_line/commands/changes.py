@@ -48,6 +48,10 @@ def changes(
         list[str] | None,
         typer.Option("--operation", "-o", help=f"Only these: {', '.join(_KINDS)}."),
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(metavar="SQL", help="Only rows of which this is true, as in SQL."),
+    ] = None,
     markers: Annotated[
         bool, typer.Option("--markers", help="Also where each transaction begins and ends.")
     ] = False,
@@ -72,11 +76,12 @@ def changes(
         streams = opened.changes
         if slot is not None:
             with streams.slots.consume(
-                slot, operations=operation, markers=markers, follow=follow
+                slot, operations=operation, where=where, markers=markers, follow=follow
             ) as consumer:
                 for lsn, events in consumer.commits():
                     _write(events)
-                    consumer.acknowledge(lsn)
+                    if consumer.is_due():
+                        consumer.acknowledge(lsn)
                 consumer.acknowledge()  # past the last commits, of which nothing was wanted
             return
         begins = first if first is not None or follow else opened.info().oldest_lsn
@@ -85,6 +90,7 @@ def changes(
             branch or MAIN_BRANCH,
             tables=table,
             operations=operation,
+            where=where,
             markers=markers,
             follow=follow,
             up_to=last,

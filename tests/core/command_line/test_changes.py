@@ -44,6 +44,10 @@ def test_changes_are_chosen_by_lsn_table_and_operation(dosql, app):
     assert [e["lsn"] for e in events(dosql.ok("changes", app, "--from", 2, "--to", 4))] == [3, 4]
     chosen = dosql.ok("changes", app, "--table", "account", "--operation", "update")
     assert [e["lsn"] for e in events(chosen)] == [5]
+    richer = dosql.ok("changes", app, "--table", "account", "--where", "before.balance is not null")
+    assert [e["lsn"] for e in events(richer) if e["operation"] == "update"] == [5]
+    misspelled = dosql.run("changes", app, "--table", "account", "--where", "balanse > 1")
+    assert (misspelled.status, "balanse" in misspelled.err) == (1, True)
     refused = dosql.run("changes", app, "--operation", "upsert")
     assert (refused.status, "upsert is no operation" in refused.err) == (2, True)
 
