@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from dolake.command_line import reading, sending, serving
+from dolake.command_line import querying, reading, sending, serving, upkeep
 from dosql_core.command_line.commands.parameters import examples
 from dosql_core.command_line.exit_codes import ExitCode
 from dosql_core.command_line.versions import version_line
@@ -19,6 +19,7 @@ app = typer.Typer(
     epilog=examples(
         "dolake sync app.db",
         "dolake tables",
+        'dolake query "select count(*) from app.orders"',
         "dolake serve --warehouse s3://bucket/lake --state /var/lib/dolake",
         "dolake push app.db ws://lake.example.org:8181/ws",
     ),
@@ -37,3 +38,5 @@ def _top(
 serving.register(app)
 sending.register(app)
 reading.register(app)
+querying.register(app)
+upkeep.register(app)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
+from dolake.catalog.pointers import TableIdentifier
+from dolake.catalog.table_registry import TableRegistry
 from dolake.lake import Lake
 from dolake.settings import FlushPolicy
 from dolake.tables.table_options import TableOptions
@@ -89,6 +92,24 @@ def open_lake(
             hint="`dolake sync DATABASE` makes one; --warehouse and --state say where it is",
         )
     return Lake(warehouse, state=state, table_options=table_options, **store)
+
+
+def table_identifiers(
+    registry: TableRegistry, names: Sequence[str] | None = None
+) -> list[TableIdentifier]:
+    """The tables named, or all there are. Errors: UsageError for a name that is none."""
+    if names:
+        for name in names:
+            if "." not in name:
+                raise UsageError(f"{name!r} names no table", hint="it is written source.table")
+        return [tuple(name.split(".")) for name in names]
+    found: list[TableIdentifier] = []
+    waiting = sorted(registry.list_namespaces())
+    while waiting:
+        namespace = waiting.pop(0)
+        waiting = sorted(registry.list_namespaces(namespace)) + waiting
+        found += sorted(registry.list_tables(namespace))
+    return found
 
 
 def _catalog_path(warehouse: str, state: str | None) -> str:

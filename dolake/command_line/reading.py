@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
-from dolake.catalog.pointers import TableIdentifier
-from dolake.catalog.table_registry import LoadedTable, TableRegistry
+from dolake.catalog.table_registry import LoadedTable
 from dolake.command_line.lake_opening import (
     DEFAULT_WAREHOUSE,
     EndpointOption,
     StateOption,
     WarehouseOption,
     open_lake,
+    table_identifiers,
 )
 from dosql_core.command_line.commands.parameters import JsonOption, examples
 from dosql_core.command_line.commands.printing import print_json, print_table
-from dosql_core.command_line.reporting import UsageError
 from dosql_core.command_line.wording import age_text, size_text
 
 _SNAPSHOTS_SHOWN = 20
@@ -63,7 +61,10 @@ def tables(
 ) -> None:
     """List the tables of a lake."""
     with open_lake(warehouse, state, endpoint, must_exist=True) as lake:
-        facts = [_table_facts(table) for table in _all_tables(lake.registry)]
+        facts = [
+            _table_facts(lake.registry.load_table(each))
+            for each in table_identifiers(lake.registry)
+        ]
     if json:
         print_json(facts)
         return
@@ -97,10 +98,8 @@ def snapshots(
     json: JsonOption = False,
 ) -> None:
     """List the snapshots of a table, the newest first, with the LSN that each holds."""
-    identifier: TableIdentifier = tuple(table.split("."))
-    if len(identifier) < 2:
-        raise UsageError(f"{table!r} names no table", hint="it is written source.table")
     with open_lake(warehouse, state, endpoint, must_exist=True) as lake:
+        (identifier,) = table_identifiers(lake.registry, [table])
         loaded = lake.registry.load_table(identifier)
     facts = [_snapshot_facts(loaded, each) for each in loaded.metadata.get("snapshots") or ()]
     facts.sort(key=lambda each: each.committed_at, reverse=True)
@@ -125,15 +124,6 @@ def snapshots(
             for each in facts
         ],
     )
-
-
-def _all_tables(registry: TableRegistry) -> Iterator[LoadedTable]:
-    waiting = sorted(registry.list_namespaces())
-    while waiting:
-        namespace = waiting.pop(0)
-        waiting = sorted(registry.list_namespaces(namespace)) + waiting
-        for identifier in sorted(registry.list_tables(namespace)):
-            yield registry.load_table(identifier)
 
 
 def _table_facts(table: LoadedTable) -> TableFacts:

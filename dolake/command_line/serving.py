@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json as json_text
 import sys
+from functools import partial
 from typing import Annotated
 
 import typer
 from starlette.routing import BaseRoute, Mount
 
+from dolake.catalog.pointers import TableIdentifier
 from dolake.catalog.rest_calls import RestOptions
 from dolake.catalog.rest_routes import catalog_application
 from dolake.command_line.lake_opening import (
@@ -25,8 +28,13 @@ from dolake.command_line.lake_opening import (
 )
 from dolake.ingest.authorization import ALL_SOURCES
 from dolake.ingest.ingest_service import IngestService
+from dolake.maintenance.maintenance_process import MaintenanceProcess
+from dolake.maintenance.maintenance_schedule import MaintenanceSchedule
+from dolake.query.lake_query import LakeQuery, Pending
+from dolake.query.query_routes import query_routes
 from dolake.server import ServerOptions, serve
 from dolake.settings import FlushPolicy, IngestLimits, IngestSettings, Tier
+from dolake.tables.source_tables import SourceTables
 from dolake.tables.table_options import TableOptions
 from dosql_core.command_line.commands.parameters import JsonOption, examples
 from dosql_core.command_line.reporting import UsageError, note
@@ -99,6 +107,14 @@ def serve_lake(
             "--vend-credentials", help="Give clients of the catalog the keys of the object store."
         ),
     ] = False,
+    maintain_every: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0.0,
+            help="Compact, expire and sweep this often, in a process of its own; 0 for never.",
+        ),
+    ] = 600.0,
     json: JsonOption = False,
 ) -> None:
     """Serve a lake: changes in, an Iceberg REST catalog and queries out, until Ctrl-C.
@@ -137,13 +153,35 @@ def serve_lake(
             catalog = RestOptions(
                 opened if settings.tokens else None, vends_credentials=vend_credentials
             )
+            query = LakeQuery(lake.registry, partial(_pending, service))
             others: list[BaseRoute] = [
+                *query_routes(query, catalog),
                 Mount("/", catalog_application(lake.registry, catalog)),
             ]
-            serve(service, ServerOptions(host, port, insecure), others, tell_ready)
+            with contextlib.ExitStack() as scheduled:
+                if maintain_every > 0:
+                    begin = partial(MaintenanceProcess, lake.state / "catalog.db", lake.warehouse)
+                    scheduled.callback(MaintenanceSchedule(begin, maintain_every).close)
+                serve(service, ServerOptions(host, port, insecure), others, tell_ready)
             note("flushing what was accepted")
         finally:
             service.close()
+
+
+def _pending(service: IngestService, identifier: TableIdentifier) -> Pending | None:
+    """What is accepted of a table, and in no snapshot yet."""
+    for pipeline in service.pipelines:
+        if pipeline.key.branch != "main":
+            continue
+        with pipeline.tables_lock:
+            tables = pipeline.tables
+            assert isinstance(tables, SourceTables)
+            for name in tables.tables:
+                mirror = tables.mirror(name)
+                if mirror.table.identifier == identifier and mirror.has_changes:
+                    rows, keys = mirror.pending()
+                    return Pending(rows, keys, mirror.staged.is_emptied)
+    return None
 
 
 def _tokens(tokens: list[str], source_tokens: list[str]) -> dict[str, tuple[str, ...]]:

@@ -10,7 +10,7 @@ import queue
 import random
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from websockets.exceptions import ConnectionClosed, InvalidURI, WebSocketException
@@ -143,6 +143,7 @@ class _Line:
         self._report = report
         self._result = result
         self._form = options.form
+        self._closing = ExitStack()
         self._socket = self._opened()
         self._unanswered: set[int] = set()
         self._answers: queue.Queue[LakeMessage | Exception] = queue.Queue()
@@ -161,7 +162,7 @@ class _Line:
         self._source.end_waits()
         if self._ahead is not None:
             self._ahead.close()
-        self._socket.close()
+        self._closing.close()
         self._receiver.join()
 
     # -- beginning ---------------------------------------------------------------------------------
@@ -281,13 +282,15 @@ class _Line:
     def _opened(self) -> ClientConnection:
         token = self._options.token
         try:
-            return connect(
-                self._options.url,
-                additional_headers={"Authorization": f"Bearer {token}"} if token else None,
-                max_size=1 << 24,
-                compression=None,
-                open_timeout=10,
-                close_timeout=5,
+            return self._closing.enter_context(
+                connect(
+                    self._options.url,
+                    additional_headers={"Authorization": f"Bearer {token}"} if token else None,
+                    max_size=1 << 24,
+                    compression=None,
+                    open_timeout=10,
+                    close_timeout=5,
+                )
             )
         except InvalidURI as error:
             raise LakeConfigurationError(
@@ -343,8 +346,10 @@ class _Line:
             for raw in self._socket:
                 self._answers.put(decode_answer(raw))
             self._answers.put(_lost("the lake ended the connection"))
-        except Exception as error:
+        except (ConnectionClosed, OSError) as error:
             self._answers.put(_lost(f"the connection ended: {error}"))
+        except Exception as error:  # told to whoever waits for an answer
+            self._answers.put(error)
 
 
 def _lost(message: str) -> _ConnectionLostError:

@@ -53,6 +53,7 @@ def pack_rows(rows: pa.Table) -> tuple[bytes, pq.FileMetaData]:
         use_dictionary=texts,
         store_schema=False,
         write_page_index=False,
+        write_page_checksum=True,
     ) as writer:
         writer.write_table(rows, row_group_size=ROWS_PER_GROUP)
         closing = writer
