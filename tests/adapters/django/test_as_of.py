@@ -184,3 +184,16 @@ def test_descriptions_of_commits_are_no_table_of_the_program(library, renamed):
         describe_commit(author="ann")
         library.Author.objects.create(name="Eve")
     assert connection.introspection.table_names(include_views=True) == before
+
+
+def test_every_version_of_a_row_can_be_asked_for_in_sql(migrated_library):
+    author = migrated_library.Author.objects.create(name="Ann")
+    author.name = "Anna"
+    author.save()
+    table = migrated_library.Author._meta.db_table
+    versions = migrated_library.Author.objects.raw(
+        f"SELECT *, _dosql_operation AS operation FROM {table} FOR SYSTEM_TIME ALL "
+        "WHERE id = %s ORDER BY _dosql_lsn",
+        [author.pk],
+    )
+    assert [(v.name, v.operation) for v in versions] == [("Ann", "insert"), ("Anna", "update")]

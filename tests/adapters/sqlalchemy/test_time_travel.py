@@ -30,6 +30,24 @@ def test_a_statement_reads_a_moment(bank, before):
         assert connection.execute(BALANCES).scalars().all() == [10, 15, 30]
 
 
+def test_versions_blame_and_differences_are_read_as_text(bank, before):
+    versions = text(
+        "select balance, _dosql_operation from account for system_time between lsn :first "
+        "and lsn :last where id = :id order by _dosql_lsn"
+    )
+    with bank.connect() as connection:
+        newest = connection.lsn
+        found = connection.execute(versions, {"first": before, "last": newest, "id": 2})
+        assert found.all() == [(20, "insert"), (15, "update")]
+        blame = text("select lsn from dosql_blame('account', :id) where \"column\" = 'balance'")
+        assert connection.execute(blame, {"id": 2}).scalar() == newest
+        diff = text("select before_balance, after_balance from dosql_diff('account', :a, :b)")
+        assert connection.execute(diff, {"a": before, "b": newest}).all() == [
+            (20, 15),
+            (None, 30),
+        ]
+
+
 def test_every_way_to_tell_a_moment_is_understood(bank, before):
     with bank.connect() as connection:
         connection.execute(CreateSnapshot("payday", as_of=before))
