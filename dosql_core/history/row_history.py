@@ -21,7 +21,7 @@ from dosql_core.history.row_versions import (
     row_versions,
 )
 from dosql_core.history.table_epochs import TableEpochs
-from dosql_core.identifiers import BranchId, Lsn, SqlValue
+from dosql_core.identifiers import EMPTY_LSN, BranchId, Lsn, SqlValue
 from dosql_core.rows.table_declaration import BINARY, TableDeclaration, read_declaration
 from dosql_core.rows.table_layout import TableLayout
 from dosql_core.storage.page_history import PageHistory
@@ -54,14 +54,11 @@ class TableHistory:
     def __init__(self, table: str) -> None:
         self.table = table
         self._lock = threading.Lock()
-        self._first: Lsn | None = None
-        self._begin(Lsn(0))
+        self._begin(EMPTY_LSN)
 
     def _begin(self, first: Lsn) -> None:
         self._first = first
         self._epochs = TableEpochs(self.table, first)
-        self._timeline: PageTimeline | None = None
-        self._reader: RowReader | None = None
         self._versions = TableVersions(self._epochs, first)
         self._declarations: dict[int, TableDeclaration] = {}
         self._traces = 0
@@ -93,38 +90,33 @@ class TableHistory:
     ) -> tuple[list[RowVersion], RowReader]:
         """The versions that were valid from `low` to `high`; and what reads their payloads."""
         with self._lock:
-            reader = self._see(history, horizon)
-            assert self._timeline is not None
-            self._versions.extend(self._timeline)
+            timeline = self._see(history, horizon)
+            self._versions.extend(timeline)
+            reader = RowReader(self._epochs, timeline)
             return self._versions.versions(low, high, horizon), reader
-
-    def count(self, history: PageHistory, low: Lsn, high: Lsn, horizon: Lsn) -> int:
-        """How many versions `versions` gives."""
-        return len(self.versions(history, low, high, horizon)[0])
 
     def versions_of(
         self, history: PageHistory, key: Sequence[SqlValue], low: Lsn, high: Lsn, horizon: Lsn
     ) -> tuple[list[RowVersion], RowReader]:
         """The same of the rows with one primary key, or of one rowid."""
         with self._lock:
-            reader = self._see(history, horizon)
-            assert self._timeline is not None
-            assert self._first is not None
+            timeline = self._see(history, horizon)
+            reader = RowReader(self._epochs, timeline)
             declarations = [
                 self._declaration(history, place) for place in range(len(self._epochs.epochs))
             ]
             self._traces += 1
             if self._traces > TRACES_MAX:
-                self._versions.extend(self._timeline)
+                self._versions.extend(timeline)
             rows = self._versions.rows
             newest = self._versions.last
             if newest is not None and newest >= horizon and _are_exact(declarations):
                 identity = _identity_of(key, reader, self._epochs)
                 found = {identity: rows[identity]} if identity in rows else {}
             elif all(known is None or known.key_order.is_searchable for known in declarations):
-                found = RowTrace(self._timeline, reader, declarations, self._first).follow(key)
+                found = RowTrace(timeline, reader, declarations, self._first).follow(key)
             else:  # in the order of a collation that only the program knows
-                self._versions.extend(self._timeline)
+                self._versions.extend(timeline)
                 found = dict(rows)
             return [
                 version
@@ -133,17 +125,16 @@ class TableHistory:
                 for version in row_versions(identity, steps, low, high, horizon)
             ], reader
 
-    def _see(self, history: PageHistory, horizon: Lsn) -> RowReader:
-        """Take notice of what was committed up to `horizon`, and of what is no longer kept."""
+    def _see(self, history: PageHistory, horizon: Lsn) -> PageTimeline:
+        """Take notice of what was committed up to `horizon`, and of what is no longer kept.
+
+        The timeline is not kept: it holds files open that a compaction may have removed.
+        """
         if self._first != history.oldest_lsn:
             self._begin(history.oldest_lsn)
-        if self._timeline is None or self._timeline.last < horizon:
-            timeline = history.timeline(horizon)
-            self._epochs.extend(history, timeline)
-            self._timeline = timeline
-            self._reader = RowReader(self._epochs, timeline)
-        assert self._reader is not None
-        return self._reader
+        timeline = history.timeline(horizon)
+        self._epochs.extend(history, timeline)
+        return timeline
 
     def _declaration(self, history: PageHistory, epoch: int) -> TableDeclaration | None:
         found = self._epochs.epochs[epoch]

@@ -49,6 +49,8 @@ class TableEpochs:
         """Take notice of the commits up to the end of the timeline."""
         if not self.epochs:
             self._look(history, self._at)
+        if timeline.last <= self._at:
+            return
         for lsn in self._schema_commits(timeline):
             self._look(history, lsn)
         self._at = timeline.last
