@@ -234,6 +234,33 @@ def test_columns_are_those_at_the_end_of_the_period(con: Any) -> None:
     ]
 
 
+def test_writing_what_a_row_holds_makes_no_version(con: Any) -> None:
+    con.execute("alter table account add column city text default 'Ulm'")
+    con.execute("update account set owner = owner")  # the rows are stored with the column now
+    con.execute("update account set city = 'Ulm'")
+    assert con.lsn > 7
+    assert lsns(con, "all") == ALL
+    assert lsns(con, "all where id = 2") == [(2, 2), (2, 3), (2, 4)]
+
+
+def test_rows_stored_before_a_column_was_added_are_what_they_read_as(
+    database_path: Path,
+) -> None:
+    run_sqlite(
+        database_path,
+        "create table t(id integer primary key, a)",
+        "insert into t values (1, 'x'), (2, 'y')",
+        "alter table t add column b default 7",
+    )
+    with closing(dosql_dbapi.connect(database_path, isolation_level=None)) as adopted:
+        adopted.execute("update t set a = a")
+        adopted.execute("update t set b = 8 where id = 2")
+        versions = "select id, a, b, _dosql_lsn from t for system_time all {} order by 1, 4"
+        found = adopted.execute(versions.format("")).fetchall()
+        assert found == [(1, "x", 7, 1), (2, "y", 7, 1), (2, "y", 8, 3)]
+        assert adopted.execute(versions.format("where id = 2")).fetchall() == found[1:]
+
+
 def test_a_dropped_table_shows_what_it_was(con: Any) -> None:
     con.execute("drop table account")
     assert lsns(con, "all") == ALL
