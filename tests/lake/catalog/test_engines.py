@@ -12,7 +12,9 @@ pyarrow = pytest.importorskip("pyarrow")
 pytest.importorskip("pyiceberg")
 
 from fixtures.catalog_server import CatalogServer, catalog_served
+from fixtures.http_calls import HttpClient
 from fixtures.lake_engines import attach, duckdb_with_iceberg, rest_catalog, run_in_sail
+from fixtures.servers import SECRET_ACCESS_KEY, S3Server
 
 # Libraries of theirs warn of their own deprecations.
 pytestmark = pytest.mark.filterwarnings("default")
@@ -187,6 +189,40 @@ def test_a_token_lets_every_engine_in(tmp_path: Path, pytestconfig: pytest.Confi
         statement = "select * from lake.shop.orders"
         more = {"bearer_access_token": "secret"}
         assert run_in_sail(pytestconfig, server.url, [statement], tmp_path, **more) == [[(1, "a")]]
+
+
+def test_clients_get_the_keys_of_a_bucket_where_they_may(
+    tmp_path: Path,
+    s3_server: S3Server,
+    pytestconfig: pytest.Config,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from dolake.warehouse import Warehouse
+
+    for name in s3_server.environment:
+        monkeypatch.delenv(name, raising=False)
+    warehouse = Warehouse(s3_server.new_uri(), **s3_server.options)
+    with catalog_served(tmp_path, warehouse, vends_credentials=True) as server:
+        catalog = rest_catalog(server.url)  # knows nothing of the bucket
+        catalog.create_namespace("shop")
+        table = catalog.create_table("shop.orders", SCHEMA)
+        table.append(rows(id=[1, 2], name=["a", "b"]))
+        with duckdb_with_iceberg(pytestconfig) as duck:
+            attach(duck, server.url)
+            duck.execute("insert into lake.shop.orders values (3, 'c')")
+            duck.execute("delete from lake.shop.orders where id = 1")
+            duck.execute("create table lake.shop.more as select 1 as n")
+            assert duck.execute("select n from lake.shop.more").fetchall() == [(1,)]
+        assert read(catalog.load_table("shop.orders")) == [(2, "b"), (3, "c")]
+        catalog.purge_table("shop.orders")
+        assert not any("orders" in found.path for found in warehouse.list())
+    with catalog_served(tmp_path, warehouse) as server:
+        http = HttpClient(server.url)
+        asked = {"X_Iceberg_Access_Delegation": "vended-credentials"}
+        told = http("GET", "/v1/namespaces/shop/tables/more", **asked).raw
+        assert b"127.0.0.1" in told  # where the bucket is, and nothing that opens it
+        assert SECRET_ACCESS_KEY.encode() not in told and b"access-key" not in told
+        http.close()
 
 
 def test_writers_that_try_again_lose_nothing(catalog_server: CatalogServer) -> None:
