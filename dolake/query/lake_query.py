@@ -36,6 +36,7 @@ from dolake.tables.snapshot_contents import (
     load_contents,
     load_deletes,
 )
+from dolake.warehouse import Warehouse
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +320,8 @@ class LakeQuery:
         }
         connection.execute(f"SET allowed_paths = [{', '.join(map(quoted_text, sorted(paths)))}]")
         connection.execute("SET enable_external_access = false")
+        for table in tables:
+            _check_field_ids(connection, warehouse, table)
         for schema in {SCHEMA} | {reference.relation[0] for reference, _ in relations}:
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted_name(schema)}")
         for table, (reference, pending) in zip(tables, relations, strict=True):
@@ -400,6 +403,29 @@ def _closed_duckdb(
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
     return connection
+
+
+def _check_field_ids(
+    connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, table: TableRead
+) -> None:
+    """Refuse files whose columns have no ids, which would seem to hold nothing but NULL.
+
+    Only a table that other engines have added existing files to can have such files, and they give
+    it a mapping of names.
+    """
+    paths = [scan_path(warehouse, planned.file.file_path) for planned in table.plan.files_read]
+    if not table.plan.has_name_mapping or not paths:
+        return
+    found = connection.execute(
+        f"SELECT file_name FROM parquet_schema([{', '.join(map(quoted_text, paths))}]) "
+        "GROUP BY file_name HAVING count(field_id) = 0 LIMIT 1"
+    ).fetchone()
+    if found is not None:
+        raise LakeQueryError(
+            f"the columns of {found[0]} have no field ids: it was added as it was, and queries "
+            "cannot read it",
+            hint="rewrite the table's files, or read it with the engine that added them",
+        )
 
 
 def _deleted_relation(reference: TableReference) -> str:

@@ -25,6 +25,7 @@ from dolake.tables.partitioning import bound_fields
 from dolake.tables.snapshot_contents import FileDeletes, SnapshotContents, schema_by_id
 from dolake.warehouse import Warehouse
 
+_NAME_MAPPING = "schema.name-mapping.default"
 _ROW_BITS = 32  # deletion vectors hold positions below 2**32
 
 
@@ -50,6 +51,7 @@ class TablePlan:
     files: tuple[PlannedFile, ...]
     sql: str
     deleted: pa.Table | None
+    has_name_mapping: bool = False
 
     @property
     def files_read(self) -> list[PlannedFile]:
@@ -117,6 +119,7 @@ def plan_table(
         tuple(each for each, _ in planned),
         " UNION ALL ".join(parts),
         _deleted_keys([deleted for _, deleted in touched]) if touched else None,
+        _NAME_MAPPING in metadata["properties"],
     )
 
 

@@ -427,6 +427,30 @@ def test_a_foreign_engines_table_is_queried_with_its_deletes_and_schemas(
     assert rows_of(query, "select id from own.t where id > 5") == [(2**40,)]
 
 
+def test_files_without_field_ids_are_refused_and_not_read_as_null(
+    lake: Lake, tmp_path: Path
+) -> None:
+    pyiceberg = pytest.importorskip("pyiceberg.catalog.rest")
+    import pyarrow.parquet
+
+    from dolake.catalog.rest_routes import catalog_application
+    from fixtures.catalog_server import served
+
+    added = lake.warehouse.folder
+    assert added is not None
+    pyarrow.parquet.write_table(pyarrow.table({"id": [1, 2]}), added / "added.parquet")
+    with served(catalog_application(lake.registry)) as url:
+        catalog = pyiceberg.RestCatalog("lake", uri=url)
+        catalog.create_namespace("own")
+        table = catalog.create_table("own.t", pyarrow.schema([("id", pyarrow.int64())]))
+        table.append(pyarrow.table({"id": [3]}))
+        table.add_files([f"file://{added}/added.parquet"])
+    query = LakeQuery(lake.registry)
+    with pytest.raises(LakeQueryError, match="have no field ids"):
+        rows_of(query, "select * from own.t")
+    assert rows_of(query, "select * from own.t where id = 3") == [(3,)]
+
+
 def test_a_query_beside_a_writer_sees_whole_commits(lake: Lake) -> None:
     source, tables = SourceModel(), lake.open()
     lock = threading.Lock()
