@@ -140,7 +140,12 @@ def test_python_snippets_compile() -> None:
             compile(snippet.text, f"{relative(snippet.document)}:{snippet.line}", "exec")
 
 
-FRAMEWORKS = ("django", "peewee", "sqlalchemy")  # whose guides run where they are installed
+# Guides that run where what they are about is installed.
+NEEDED = {
+    **{framework: (framework,) for framework in ("django", "peewee", "sqlalchemy")},
+    "lake_catalog": ("obstore", "pyiceberg", "duckdb_extension_iceberg", "polars"),
+    "lake_tables": ("obstore",),
+}
 RUNNABLE_DOCUMENTS = sorted(
     {
         s.document
@@ -160,8 +165,8 @@ def test_python_snippets_of_a_document_run_one_after_another(
     A block whose fence reads ```python no-run (a server, a long load) is left out, and one that
     reads ```python fragment is not even a whole statement.
     """
-    if document.stem in FRAMEWORKS:
-        pytest.importorskip(document.stem)
+    for module in NEEDED.get(document.stem, ()):
+        pytest.importorskip(module)
     program = "\n".join(
         f"# line {snippet.line}\n{snippet.text}"
         for snippet in PYTHON_SNIPPETS
