@@ -28,21 +28,34 @@ _ROWS_COMPARED = 200
 class Difference:
     """The difference between two moments; it holds both open until it is closed.
 
+    With another one `beside` it, which begins at the same moment, what that has read of it is not
+    read again; the two are closed together.
     Threads: one at a time.
     """
 
     def __init__(
-        self, database: SealedHistory, before: ResolvedMoment, after: ResolvedMoment
+        self,
+        database: SealedHistory,
+        before: ResolvedMoment,
+        after: ResolvedMoment,
+        beside: Difference | None = None,
     ) -> None:
         self.before, self.after = before, after
-        self._views = [
-            database.known(moment.branch_id).view(moment.lsn) for moment in (before, after)
-        ]
-        self._schemas = [read_schema(view) for view in self._views]
-        images = [PageImage(view) for view in self._views]
+        view = database.known(after.branch_id).view(after.lsn)
+        self._own_views = [view]
+        if beside is None or beside.before != before:
+            first = database.known(before.branch_id).view(before.lsn)
+            self._own_views.append(first)
+            self._views = [first, view]
+            self._schemas = [read_schema(first), read_schema(view)]
+            self._image_before = PageImage(first)
+        else:
+            self._views = [beside._views[0], view]
+            self._schemas = [beside._schemas[0], read_schema(view)]
+            self._image_before = beside._image_before
         self._rows = RowDifferences(
-            images[0],
-            images[1],
+            self._image_before,
+            PageImage(view),
             self._views[0].changed_pages(self._views[1]),
             TablePairs(self._schemas[0].tables, self._schemas[1].tables),
         )
@@ -121,7 +134,7 @@ class Difference:
 
     def close(self) -> None:
         """Let go of both moments."""
-        for view in self._views:
+        for view in self._own_views:
             view.close()
 
     def __enter__(self) -> Difference:

@@ -156,8 +156,17 @@ class _Attempt:
         self._remember(expected, is_equal=is_forward, committed_at=at)
         run(connection.kernel, "COMMIT")
         lsn = connection.lsn()
-        settle_merges(self._database)
+        if task.kind is TaskKind.MERGE:
+            self._confirm(at)
         return lsn
+
+    def _confirm(self, at: Microseconds | None) -> None:
+        """Note that the commit planned for that time was made."""
+        with self._database.updated_refs() as refs:
+            refs.merges = [
+                replace(merge, committed_at=None) if merge.committed_at == at else merge
+                for merge in refs.merges
+            ]
 
     def _remember(self, lsn: Lsn, *, is_equal: bool, committed_at: Microseconds | None) -> None:
         task = self._task

@@ -52,7 +52,9 @@ class ThreeMoments:
         self._opened: list[Difference] = []
         try:
             self._our_difference = self._open(database, bases[0], ours)
-            self._their_difference = self._open(database, bases[0], theirs)
+            self._their_difference = self._open(
+                database, bases[0], theirs, beside=self._our_difference
+            )
             self._crossing = [
                 (self._open(database, root, bases[0]), self._open(database, root, other))
                 for root, other in zip(roots, bases[1:], strict=True)
@@ -62,9 +64,13 @@ class ThreeMoments:
             raise
 
     def _open(
-        self, database: SealedHistory, before: ResolvedMoment, after: ResolvedMoment
+        self,
+        database: SealedHistory,
+        before: ResolvedMoment,
+        after: ResolvedMoment,
+        beside: Difference | None = None,
     ) -> Difference:
-        self._opened.append(Difference(database, before, after))
+        self._opened.append(Difference(database, before, after, beside))
         return self._opened[-1]
 
     def close(self) -> None:
@@ -219,6 +225,9 @@ def _as_change(result: RowResult) -> RowChange:
 
 def _renamed(rows: Iterable[RowChange], table: TablePlan, names: Names) -> Iterable[RowChange]:
     """The changes with the columns of the merged table; those it does not see left out."""
+    if all(name == merged for of in (names, table.base_names) for name, merged in of.items()):
+        yield from rows
+        return
     for change in rows:
         before = renamed_row(change.before, table.base_names)
         after = renamed_row(change.after, names)

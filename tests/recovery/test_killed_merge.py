@@ -149,13 +149,11 @@ class Dying(merge._Attempt):
         if sys.argv[2] == "the note":
             os.kill(os.getpid(), 9)
 
-settle = merge.settle_merges
-def dying_settle(database):
-    if database.refs().merges and sys.argv[2] == "the commit":
-        os.kill(os.getpid(), 9)
-    settle(database)
+    def _confirm(self, at):
+        if sys.argv[2] == "the commit":
+            os.kill(os.getpid(), 9)
 
-merge._Attempt, merge.settle_merges = Dying, dying_settle
+merge._Attempt = Dying
 open_database(sys.argv[1]).branches.merge("dev")
 """
 
