@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 from dosql_core.kernel.connection import run
 from dosql_core.language.tokens import quoted_name
 
-_ROWID_NAMES = ("rowid", "_rowid_", "oid")
+ROWID_NAMES = ("rowid", "_rowid_", "oid")
+NO_NAME = ""
+"""Stands for the name of the rowid where columns have taken all of its names."""
 
 
 class TableObject(NamedTuple):
@@ -63,4 +65,4 @@ def _rowid_of(kernel: Any, table: str, columns: list[str]) -> list[str]:
 def rowid_name(columns: list[str]) -> str | None:
     """A name by which the rowid can be reached beside these columns; None when all are taken."""
     taken = {column.casefold() for column in columns}
-    return next((name for name in _ROWID_NAMES if name not in taken), None)
+    return next((name for name in ROWID_NAMES if name not in taken), None)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from dosql_core.history.table_copy import rowid_name
+from dosql_core.history.table_copy import NO_NAME, rowid_name
 from dosql_core.history.time_travel import ResolvedMoment
 from dosql_core.identifiers import SqlValue
 from dosql_core.kernel.attached_views import AttachedViews
 from dosql_core.kernel.connection import run
 from dosql_core.language.tokens import quoted_name
 from dosql_core.merging.conflict import Side
-from dosql_core.rows.row_change import ROWID, NamedValues
+from dosql_core.rows.row_change import NamedValues
 
 
 class AttachedRows:
@@ -34,6 +34,11 @@ class AttachedRows:
         moment = self._moments[side]
         return self._views.schema_of(moment.branch_id, moment.lsn, keep=len(self._moments))
 
+    def attach_all(self) -> None:
+        """Attach every moment, which may take two tries: that must not be inside a transaction."""
+        for side in self._moments:
+            self.schema_of(side)
+
     def sides(self) -> list[str]:
         """The schemas of ours and theirs."""
         return [self.schema_of(Side.OURS), self.schema_of(Side.THEIRS)]
@@ -54,10 +59,9 @@ class AttachedRows:
         schema = self.schema_of(side)
         if not self.has_table(schema, table):
             return None
-        columns, _ = self._layout(schema, table)
-        rowid = rowid_name(columns) or ROWID
-        names = [name if name in columns or name != ROWID else rowid for name in key]
-        where = " AND ".join(f"c.{quoted_name(name)} IS ?" for name in names)
+        if NO_NAME in key:
+            return None
+        where = " AND ".join(f"c.{quoted_name(name)} IS ?" for name in key)
         found = next(self.where(schema, table, where, (*key.values(),)), None)
         return None if found is None else found[1]
 
@@ -77,7 +81,10 @@ class AttachedRows:
             values,
         ):
             named = dict(zip(columns, row, strict=False))
-            yield ({name: named[name] for name in key} if key else {ROWID: row[-1]}), named
+            if key or rowid is None:
+                yield {name: named[name] for name in key or columns}, named
+            else:
+                yield {rowid: row[-1]}, named
 
     def _layout(self, schema: str, table: str) -> tuple[list[str], list[str]]:
         """The columns that can be written, and those of the primary key."""

@@ -133,9 +133,12 @@ class _Attempt:
                 return found
             if dry_run and is_forward:
                 return found
+            rows.attach_all()
             with _written(self._connection):
                 if self._head.newest_lsn() != ours.lsn:
                     return None
+                if not dry_run:
+                    self._describe()
                 transaction.write()
                 found = replace(
                     found, rows=transaction.row_count, conflicts=tuple(transaction.conflicts)
@@ -146,10 +149,14 @@ class _Attempt:
                     raise refusal(name, task, found.conflicts)
                 return replace(found, conflicts=(), lsn=self._commit(is_forward))
 
+    def _describe(self) -> None:
+        """Write author and message; its table may have to be made, before moments are attached."""
+        task = self._task
+        told = _SAID[task.kind].format(source=task.source, lsn=task.theirs.lsn)
+        self._connection.write_metadata(task.author, task.message or told)
+
     def _commit(self, is_forward: bool) -> Lsn:
         task, connection = self._task, self._connection
-        told = _SAID[task.kind].format(source=task.source, lsn=task.theirs.lsn)
-        connection.write_metadata(task.author, task.message or told)
         at = connection.planned_time
         expected = Lsn(self._ours.lsn + 1)
         # A crash behind this leaves a note of a merge whose time tells whether it was made.

@@ -14,7 +14,7 @@ from dosql_core.kernel.error_translation import translate
 from dosql_core.language.tokens import quoted_name
 from dosql_core.merging.conflict import ConflictKind, RowResult
 from dosql_core.merging.three_way import is_keyless
-from dosql_core.rows.row_change import ROWID, NamedValues, is_same_value
+from dosql_core.rows.row_change import NamedValues, is_same_value
 
 Refused = tuple[RowResult, ConflictKind, str]
 """A row that could not be written, in which way, and what SQLite said."""
@@ -145,10 +145,12 @@ def _place(kernel: Any, result: RowResult) -> tuple[str, tuple[SqlValue, ...]]:
     if not is_keyless(result.key, result.before):
         return " AND ".join(f"{quoted_name(n)} = ?" for n in result.key), (*result.key.values(),)
     assert result.before is not None
-    rowid = rowid_name(list(result.before)) or ROWID
+    rowid = rowid_name(list(result.before))
+    if rowid is None:
+        raise _GoneError
     holds = " AND ".join(f"{quoted_name(name)} IS ?" for name in result.before)
     table = f"main.{quoted_name(result.table)}"
-    for condition, more in ((f"{rowid} = ? AND ", (result.key[ROWID],)), ("", ())):
+    for condition, more in ((f"{rowid} = ? AND ", (*result.key.values(),)), ("", ())):
         found = run(
             kernel,
             f"SELECT {rowid} FROM {table} WHERE {condition}{holds} LIMIT 1",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 
 from dosql_core.history.differences import Difference
+from dosql_core.history.table_copy import NO_NAME, rowid_name
 from dosql_core.history.time_travel import ResolvedMoment, SealedHistory
 from dosql_core.merging.conflict import Conflict, Decide, RowResult, Side
 from dosql_core.merging.schema_merge import (
@@ -26,7 +27,7 @@ from dosql_core.merging.three_way import (
     with_moved_rows_matched,
 )
 from dosql_core.merging.virtual_tables import plan_content
-from dosql_core.rows.row_change import Operation, RowChange, is_same_value
+from dosql_core.rows.row_change import ROWID, Operation, RowChange, is_same_value
 from dosql_core.rows.table_layout import Schema
 
 Changes = dict[str, list[RowChange]]
@@ -110,7 +111,7 @@ class ThreeMoments:
         both = []
         shifts = self._shifts()
         for difference in (self._our_difference, self._their_difference):
-            changes = _by_table(difference.all_rows())
+            changes = _by_table(_with_free_names(difference))
             for table, shift in shifts.items():
                 changes[table] = list(shifted(changes.get(table, ()), shift))
             both.append(
@@ -203,6 +204,22 @@ class ThreeMoments:
             if any(is_of_virtual(name, table) for table in ours)
             and any(is_of_virtual(name, table) for table in theirs)
         }
+
+
+def _with_free_names(difference: Difference) -> Iterator[RowChange]:
+    """The rows that differ; a rowid under a name that no column has."""
+    taken: dict[str, str | None] = {}
+    for schema in difference.schemas:
+        for layout in schema.tables.values():
+            if any(name.casefold() == ROWID for name in layout.columns):
+                is_key = tuple(name.casefold() for name in layout.key) == (ROWID,)
+                taken[layout.name] = None if is_key else rowid_name(list(layout.columns)) or NO_NAME
+    for change in difference.all_rows():
+        name = taken.get(change.table)
+        if name is not None and tuple(change.key) == (ROWID,):
+            yield replace(change, key={name: change.key[ROWID]})
+        else:
+            yield change
 
 
 def _by_table(changes: Iterable[RowChange]) -> Changes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
+from dosql_core.history.table_copy import NO_NAME, ROWID_NAMES
 from dosql_core.merging.conflict import (
     Conflict,
     ConflictKind,
@@ -18,7 +19,7 @@ from dosql_core.merging.conflict import (
     Side,
     row_name,
 )
-from dosql_core.rows.row_change import ROWID, NamedValues, Operation, RowChange, is_same_value
+from dosql_core.rows.row_change import NamedValues, Operation, RowChange, is_same_value
 
 
 def merge_rows(
@@ -161,7 +162,8 @@ def _are_strangers(our: RowChange, their: RowChange) -> bool:
 
 def is_keyless(key: NamedValues, row: NamedValues | None) -> bool:
     """Whether only its rowid, which no column holds, tells the row from others."""
-    return tuple(key) == (ROWID,) and ROWID not in (row or {})
+    (name, *more) = key
+    return not more and name in (*ROWID_NAMES, NO_NAME) and name not in (row or {})
 
 
 def _conflict(our: RowChange, their: RowChange, counted_tables: Collection[str]) -> Conflict | None:
