@@ -1,4 +1,4 @@
-"""Queries over a lake beside DuckDB's own `iceberg_scan` of the same table, and what planning costs.
+"""Queries over a lake beside DuckDB's own `iceberg_scan` of the same table, and their planning.
 
 A mirror in five files with five hundredths of its rows replaced by deletion vectors. Each query of
 ours runs in a DuckDB of its own, as it does for users; `iceberg_scan` runs in a connection that
