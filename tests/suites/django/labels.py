@@ -33,7 +33,7 @@ resolve_url reverse_lookup save_delete_hooks schema select_for_update select_rel
 select_related_onetoone select_related_regress serializers servers sessions_tests settings_tests
 shell shortcuts signals sitemaps_tests sites_framework sites_tests staticfiles_tests str
 string_lookup swappable_models syndication_tests test_client test_client_regress test_exceptions
-test_runner test_runner_apps test_utils timezones transaction_hooks transactions unmanaged_models
+test_runner test_utils timezones transaction_hooks transactions unmanaged_models
 update update_only_fields user_commands validation validators view_tests wsgi xor_lookups
 """
 LABELS = tuple(_ALL.split())
