@@ -42,14 +42,15 @@ def _copied_batches(count: int) -> Iterator[Any]:
     import numpy as np
     import pyarrow as pa
 
+    chance = np.random.default_rng(1)  # values that compress no better than those that come later
     for start in range(0, count, ROWS_PER_COPIED_BATCH):
         ids = np.arange(start, min(count, start + ROWS_PER_COPIED_BATCH))
         yield pa.record_batch(
             {
                 "id": ids,
                 "account": [f"account {n % 50_000}" for n in ids.tolist()],
-                "amount": ids / 8,
-                "n": ids % 1000,
+                "amount": chance.integers(0, 10_000, len(ids)) / 8,
+                "n": chance.integers(0, 1000, len(ids)),
             }
         )
 
@@ -65,7 +66,12 @@ def _batch(chance: random.Random, lsn: int, rows: int, changes: int) -> Any:
         operation = "update" if kind < 0.9 else "insert" if kind < 0.95 else "delete"
         if operation == "insert":
             number = rows + lsn * changes + index
-        after = {"id": number, "account": f"account {number % 977}", "amount": 0.5, "n": lsn}
+        after = {
+            "id": number,
+            "account": f"account {number % 50_000}",
+            "amount": (number * 7 + lsn) % 10_000 / 8,
+            "n": (number * 11 + lsn) % 1000,
+        }
         made.append(
             RowChange(
                 lsn,

@@ -8,13 +8,21 @@ from dataclasses import dataclass
 
 from dolake.catalog.pointers import Namespace, TableIdentifier
 from dolake.catalog.table_registry import TableRegistry
-from dolake.errors import CommitConflictError, ForeignDeletesError, TableNotFoundError
+from dolake.errors import (
+    CommitConflictError,
+    ForeignDeletesError,
+    LakeConfigurationError,
+    TableNotFoundError,
+)
 from dolake.maintenance.data_compaction import CompactionResult, compact_table
 from dolake.maintenance.maintenance_policy import MaintenancePolicy
 from dolake.maintenance.manifest_rewrite import rewrite_manifests
 from dolake.maintenance.orphan_files import all_tables, sweep_orphans
 from dolake.maintenance.snapshot_expiry import ExpiryResult, expire_snapshots
 from dolake.warehouse import Warehouse
+
+# Reasons to go on with the next table: others were faster, or wrote what we have no type for.
+_LATER = (CommitConflictError, ForeignDeletesError, LakeConfigurationError, TableNotFoundError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +76,7 @@ def maintain_table(
                     clock=clock,
                 )
             )
-    except (CommitConflictError, ForeignDeletesError, TableNotFoundError) as error:
+    except _LATER as error:
         later = str(error)  # the next run finds the table as it is then
     return MaintenanceResult(identifier, compaction, manifests, expiry, orphans, later)
 

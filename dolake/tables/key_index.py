@@ -83,10 +83,34 @@ class KeyIndex:
             self._runs.append(_Run(fresh, theirs))
             self._merge()
 
+    def put_where_absent(self, keys: Integers, locations: Integers) -> Integers:
+        """Set the locations of keys that have none; the locations left out, as others have theirs.
+
+        Shape: a key that comes again is left out, too.
+        """
+        keys, locations, surplus = _sorted(keys, locations)
+        is_free = np.ones(len(keys), dtype=np.bool_)
+        is_new = is_free.copy()
+        for run in self._runs:
+            places, is_there = _places(run, keys)
+            is_new &= ~is_there
+            is_free[is_there] = run.locations[places[is_there]] == ABSENT
+            is_set = is_there & is_free
+            run.locations[places[is_set]] = locations[is_set]
+        if is_new.any():
+            self._runs.append(_Run(keys[is_new], locations[is_new]))
+            self._merge()
+        return np.concatenate((surplus, locations[~is_free]))
+
     def take_out_files(self, numbers: Integers) -> None:
         """Take out the keys of all rows that are in these files."""
         for run in self._runs:
             run.locations[np.isin(files_of(run.locations), numbers)] = ABSENT
+            # After a compaction most of a run may be gone: what is left is searched sooner.
+            is_there = run.locations != ABSENT
+            if 2 * int(np.count_nonzero(is_there)) < len(is_there):
+                run.keys, run.locations = run.keys[is_there], run.locations[is_there]
+        self._runs = [run for run in self._runs if len(run.keys)]
 
     def take_out(self, locations: Integers) -> None:
         """Take out the keys of the rows at these locations."""

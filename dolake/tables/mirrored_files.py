@@ -284,10 +284,7 @@ class MirroredFiles:
         if not len(self._index):
             self._index, surplus = KeyIndex.build(codes, locations)
         else:
-            theirs, locations, surplus = _first_of_each(codes, locations)
-            is_taken = self._index.find(theirs) != ABSENT
-            surplus = np.concatenate((surplus, locations[is_taken]))
-            self._index.put(theirs[~is_taken], locations[~is_taken])
+            surplus = self._index.put_where_absent(codes, locations)
         if len(surplus):
             self.surplus = np.concatenate((self.surplus, surplus))
 
@@ -364,13 +361,6 @@ def _integer_codes(rows: pa.Table, layout: Layout) -> Integers:
 
 def _as_array(positions: BitMap) -> Integers:
     return np.frombuffer(positions.to_array(), dtype=np.uint32).astype(np.int64)
-
-
-def _first_of_each(codes: Integers, locations: Integers) -> tuple[Integers, Integers, Integers]:
-    distinct, first = np.unique(codes, return_index=True)
-    is_first = np.zeros(len(codes), dtype=np.bool_)
-    is_first[first] = True
-    return distinct, locations[first], locations[~is_first]
 
 
 def is_rowid_key(key: Any) -> bool:

@@ -194,8 +194,7 @@ class SourceTables:
                 table.failed(is_certain=True)
             raise
         self._commit(copied, changes)
-        self._watermark = lsn
-        self._staged_lsn = None
+        self._watermark, self._staged_lsn, self._row_count = lsn, None, 0
 
     def stage(self, batch: Batch) -> None:
         """Take in whole commits, in memory. Those already taken in are passed over.
@@ -289,6 +288,8 @@ class SourceTables:
         properties = {
             "format-version": str(self.options.format_version),
             "write.parquet.compression-codec": "zstd",
+            # A metadata file for every flush: those that the newest no longer names go with it.
+            "write.metadata.delete-after-commit.enabled": "true",
             SOURCE: self.source,
             TABLE: table.table,
             ROLE: role,

@@ -31,6 +31,13 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _MOMENT = re.compile(
     r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?\s*(Z|[+-]\d\d:?\d\d)?"
 )
+_PLAIN_DATE = r"^[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}"
+_PLAIN_TIME = r"[ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
+_PLAINLY_WRITTEN = {
+    "date": _PLAIN_DATE + "$",
+    "timestamp": _PLAIN_DATE + _PLAIN_TIME + "$",
+    "timestamptz": _PLAIN_DATE + _PLAIN_TIME + "(Z|[+-][0-9]{2}:[0-9]{2})$",
+}
 _DECIMALS = decimal.Context(prec=76, traps=[decimal.InvalidOperation])
 
 
@@ -76,18 +83,18 @@ def plain_value(value: Any) -> SqlValue:
 
 
 def _fast(values: Sequence[SqlValue], of: ColumnType) -> pa.Array:
-    if of.kind in ("date", "timestamp", "timestamptz"):
+    """The array, by Arrow itself. Errors: ValueError or Arrow's when `_slow` has to look closer."""
+    if of.kind in _PLAINLY_WRITTEN:
         texts = pa.array(values, pa.string())
-        if of.kind == "timestamptz":
-            # Arrow refuses a text without a zone here, and one with a zone for a naive timestamp.
-            return pc.cast(texts, of.arrow)
+        # Arrow takes more spellings than we do, and years that Python has not.
+        written = pc.match_substring_regex(texts, _PLAINLY_WRITTEN[of.kind])
+        if pc.all(written).as_py() is False:
+            raise ValueError("not every text is plainly written")
         return pc.cast(texts, of.arrow)
     if of.kind == "boolean":
         numbers = pa.array(values, pa.int64())
-        if pc.all(pc.and_(pc.greater_equal(numbers, 0), pc.less_equal(numbers, 1))).as_py() not in (
-            True,
-            None,
-        ):
+        is_bit = pc.and_(pc.greater_equal(numbers, 0), pc.less_equal(numbers, 1))
+        if pc.all(is_bit).as_py() is False:
             raise ValueError("neither 0 nor 1")
         return pc.cast(numbers, pa.bool_())
     return pa.array(values, of.arrow)

@@ -45,6 +45,27 @@ def test_keys_that_come_twice_are_told() -> None:
     assert sorted(surplus.tolist()) == [31, 51]
 
 
+def test_keys_that_are_there_are_left_as_they_are(seeded_random: random.Random) -> None:
+    chance = seeded_random
+    known = {key: key * 10 for key in chance.sample(range(300), 100)}
+    index, _ = KeyIndex.build(array(known), array(known.values()))
+    for _ in range(20):
+        gone = chance.sample(sorted(known), min(len(known), 30))
+        index.put(array(gone), array([ABSENT] * len(gone)))
+        for key in gone:
+            del known[key]
+        more = [(chance.randrange(300), chance.randrange(10**9)) for _ in range(60)]
+        left_out = index.put_where_absent(array(k for k, _ in more), array(at for _, at in more))
+        expected = []
+        for key, at in more:
+            if key in known:
+                expected.append(at)
+            else:
+                known[key] = at
+        assert sorted(left_out.tolist()) == sorted(expected)
+        assert index.find(array(range(300))).tolist() == [known.get(k, ABSENT) for k in range(300)]
+
+
 def test_files_are_taken_out_whole() -> None:
     locations = np.concatenate((locations_of(1, array(range(5))), locations_of(2, array([7]))))
     index, _ = KeyIndex.build(array(range(6)), locations)
