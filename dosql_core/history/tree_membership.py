@@ -40,7 +40,8 @@ class TreeMembership:
 
     def move_to(self, lsn: Lsn, written: set[int]) -> tuple[set[int], set[int]]:
         """Go on to the commit `lsn`, which wrote these pages: the pages that went, and came."""
-        if self._root in written and (not self._interior or not self._is_interior(self._root, lsn)):
+        if self._root in written and self._height_at(lsn) != self._height(self._root):
+            # Every page may be on another level than it was, which is rare.
             before = self.pages
             self._build(lsn)
             return before - self.pages, self.pages - before
@@ -48,22 +49,31 @@ class TreeMembership:
         went_below: set[int] = set()
         lost: set[int] = set()
         rewritten: dict[int, list[int]] = {}
-        # From the root down: a page whose parent has let go of it may hold anything by now.
-        for page in sorted(written & self._interior.keys(), key=self._height, reverse=True):
-            if page in lost:
-                has_moved = page in went_below and page in came_below
-                if not has_moved or not self._is_interior(page, lsn):
-                    continue
-            were, are = self._interior[page], self._children(page, lsn)
-            rewritten[page] = are
-            went, came = set(were).difference(are), set(are).difference(were)
-            for child in written.intersection(were, are):
-                if (child in self._interior) != self._is_interior(child, lsn):
-                    went.add(child)
-                    came.add(child)
-            lost |= self._known_below(went)[0]
-            went_below |= went
-            came_below |= came
+        # From the root down: a page whose parent has let go of it may hold anything by now, unless
+        # another parent has taken it as it is, which may turn out only later.
+        waiting = sorted(written & self._interior.keys(), key=self._height, reverse=True)
+        while waiting:
+            still_waiting: list[int] = []
+            for page in waiting:
+                if page in lost:
+                    has_moved = page in went_below and page in came_below
+                    if not has_moved or not self._is_interior(page, lsn):
+                        still_waiting.append(page)
+                        continue
+                    lost -= self._known_below({page})[0]
+                were, are = self._interior[page], self._children(page, lsn)
+                rewritten[page] = are
+                went, came = set(were).difference(are), set(are).difference(were)
+                for child in written.intersection(were, are):
+                    if (child in self._interior) != self._is_interior(child, lsn):
+                        went.add(child)
+                        came.add(child)
+                lost |= self._known_below(went)[0]
+                went_below |= went
+                came_below |= came
+            if len(still_waiting) == len(waiting):
+                break
+            waiting = still_waiting
         for child in went_below & came_below:  # from one parent to another, as it is
             if child not in written or (child in self._interior) == self._is_interior(child, lsn):
                 went_below.discard(child)
@@ -90,6 +100,15 @@ class TreeMembership:
             page = self._interior[page][0]
             height += 1
         return height
+
+    def _height_at(self, lsn: Lsn) -> int:
+        """How many levels are below the root as of a commit."""
+        page = self._root
+        for height in range(_DEPTH_MAX):
+            if not self._is_interior(page, lsn):
+                return height
+            page = self._children(page, lsn)[0]
+        raise CorruptStoreError(f"the tree of page {self._root} runs in circles")
 
     def _build(self, lsn: Lsn) -> None:
         self._interior, self._leaves = self._found_below({self._root}, lsn)
