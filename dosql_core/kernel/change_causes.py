@@ -26,6 +26,7 @@ _CODES = {
     "DELETE": apsw.SQLITE_DELETE,
 }
 _TAIL_BYTES = 1 << 16
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 Target = tuple[str, str]
 """An operation (INSERT, UPDATE or DELETE) and the table on which it is done."""
@@ -110,7 +111,7 @@ class CauseRecorder:
                         by_cause.setdefault(row_cause, []).append(rowid)
                 told[table] = by_cause
         self.forget()
-        return json.dumps(told, ensure_ascii=False) if told else None
+        return _to_json(told) if told else None
 
     def _noting(self) -> Callable[[apsw.PreUpdate], None]:
         tables, spilled, without_rowids = self._tables, self._spilled, self._without_rowids

@@ -174,6 +174,20 @@ def test_what_handlers_change_sets_off_sql_triggers_but_not_handlers(plain):
     assert ("A!",) in plain.execute("select what from log").fetchall()
 
 
+@pytest.mark.parametrize("recursive", ["on", "off"])
+def test_what_handlers_change_is_changed_once(plain, recursive):
+    plain.execute(f"pragma recursive_triggers = {recursive}")
+    plain.triggers.register(
+        "count", "t", "before", ["insert", "update"], lambda c: {"size": c.new["size"] + 1}
+    )
+    plain.execute("insert into t(name, size) values ('a', 1)")
+    assert rows(plain) == [(1, "a", 2.0)]
+    plain.execute("update t set size = 10")
+    assert rows(plain) == [(1, "a", 11.0)]
+    plain.execute("replace into t values (1, 'b', 5)")
+    assert rows(plain) == [(1, "b", 6.0)]
+
+
 def test_failures_of_handlers_are_errors_of_the_statement(plain):
     @plain.triggers.register("broken", "t", "before", "insert")
     def broken(change):
