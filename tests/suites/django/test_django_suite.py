@@ -70,7 +70,7 @@ def _database(name):
 
 DATABASES = {{"default": _database("default"), "other": _database("other")}}
 TEST_RUNNER = "recording_runner.RecordingRunner"
-SECRET_KEY = "a key for tests"
+SECRET_KEY = "django_tests_secret_key"  # which a test expects
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 if django.VERSION < (6,):  # as the settings that come with the suite
     DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
