@@ -58,13 +58,16 @@ def carry_out(
             connection.kernel.config(ENABLE_TRIGGER, 0)
             run(connection.kernel, "PRAGMA foreign_keys = OFF")
             run(connection.kernel, "PRAGMA legacy_alter_table = ON")
+            views = AttachedViews(
+                connection.kernel, lambda of, at: database.known(of).view(at), AttachableView
+            )
             for _ in range(_HASTY_TRIES):
-                attempt = _Attempt(database, task, decide, connection, head)
+                attempt = _Attempt(database, task, decide, connection, head, views)
                 done = attempt.made(dry_run=dry_run, only_forward=must_be_fast_forward)
                 if done is not None:
                     return done
             with _written(connection):  # writers are too many to outrun: keep them out
-                attempt = _Attempt(database, task, decide, connection, head)
+                attempt = _Attempt(database, task, decide, connection, head, views)
                 done = attempt.made(dry_run=dry_run, only_forward=must_be_fast_forward)
             assert done is not None
             return done
@@ -100,8 +103,10 @@ class _Attempt:
         decide: Decide,
         connection: HeadConnection,
         head: Head,
+        views: AttachedViews,
     ) -> None:
         self._database, self._task, self._decide = database, task, decide
+        self._views = views
         self._connection, self._head = connection, head
         self._ours = present_of(database, task.target_id)
 
@@ -109,13 +114,8 @@ class _Attempt:
         """What came of it; None when the target has moved meanwhile."""
         task, ours = self._task, self._ours
         with ThreeMoments(self._database, task.bases, ours, task.theirs, task.roots) as moments:
-            views = AttachedViews(
-                self._connection.kernel,
-                lambda of, at: self._database.known(of).view(at),
-                AttachableView,
-            )
             places = {Side.BASE: task.bases[0], Side.OURS: ours, Side.THEIRS: task.theirs}
-            rows = AttachedRows(self._connection.kernel, views, places)
+            rows = AttachedRows(self._connection.kernel, self._views, places)
             transaction = MergeTransaction(rows, moments, self._decide)
             is_forward = not moments.we_changed
             name = self._database.refs().branches[task.target_id].name
