@@ -50,6 +50,8 @@ _COPY = 0x10
 # How far a snapshot may go beyond the rows that make it due, where more has arrived meanwhile.
 _ROWS_AT_MOST = 8
 
+_FLUSHES_REMEMBERED = 100
+
 # Decoded changes take about so many times the room of their message.
 _DECODED_PER_BYTE = {Form.JSON: 3, Form.MSGPACK: 10}
 
@@ -112,6 +114,7 @@ class SourcePipeline:
         self.last_error: Exception | None = None
         self.failures = 0
         self.last_flush_at: float | None = None
+        self._flush_seconds: deque[float] = deque(maxlen=_FLUSHES_REMEMBERED)
         self._retry_at = 0.0
         self._cond = threading.Condition(threading.RLock())
         self._waiting: deque[_Entry] = deque()  # accepted, not staged
@@ -526,7 +529,9 @@ class SourcePipeline:
             self._note_failure(error)
             return
         self._metrics.flushes.labels(reason.value).inc()
-        self._metrics.flush_seconds.observe(time.monotonic() - began)
+        spent = time.monotonic() - began
+        self._metrics.flush_seconds.observe(spent)
+        self._flush_seconds.append(spent)
         with self._cond:
             for _ in range(staged):
                 self._staged.popleft()
@@ -609,6 +614,7 @@ class SourcePipeline:
                     round(time.monotonic() - oldest[0].accepted_at, 3) if oldest else 0.0
                 ),
                 "last_flush_at": self.last_flush_at,
+                "recent_flush_seconds": [round(spent, 4) for spent in self._flush_seconds],
                 "is_store_away": self.is_store_away,
                 "failures": self.failures,
                 "error": None if error is None else str(error),
