@@ -22,7 +22,7 @@ from dolake.changes import (
     Values,
 )
 from dolake.ingest.copy_spool import column_names
-from dolake.ingest.source_schema import is_virtual, key_of_row, renamed_columns, schema_of_sql
+from dolake.ingest.source_schema import is_virtual, renamed_columns, schema_of_sql
 from dosql_core import Database, open_database
 from dosql_core.errors import ChangesNotKeptError, SlotNotFoundError
 
@@ -72,8 +72,7 @@ class DatabaseSource:
         self.branch = branch
         self._slot = slot if branch == "main" else f"{slot}.{branch}"[:63]
         self._wanted = None if tables is None else {table.casefold() for table in tables}
-        self._is_wanted: dict[str, bool] = {}  # both until the schema changes
-        self._keys: dict[str, tuple[str, ...]] = {}
+        self._is_wanted: dict[str, bool] = {}  # until the schema changes
         self._reading: list[Any] = []
         self._holding = contextlib.ExitStack()
         self.database: Database = open_database(self.path)
@@ -179,7 +178,6 @@ class DatabaseSource:
             operation = event.operation
             if operation == "schema":
                 self._is_wanted.clear()
-                self._keys.clear()
                 if event.object_kind == "table" and self._wants(event.table):
                     change = self._schema_change(event)
                     if event.after is None:
@@ -191,10 +189,8 @@ class DatabaseSource:
                 if table in gone or not self._wants(table):
                     continue
                 key: Values = event.key
-                if _ROWID in key and len(key) == 1:
-                    if table not in self._keys:
-                        self._keys[table] = self._key_columns(table, event.lsn)
-                    key = key_of_row(key[_ROWID], self._keys[table], event.after or event.before)
+                if key.keys() == {_ROWID} and _ROWID not in (event.after or event.before or ()):
+                    key = {ROWID_KEY: key[_ROWID]}  # also where a primary key holds NULL
                 yield RowChange(
                     event.lsn,
                     event.index,
@@ -225,15 +221,6 @@ class DatabaseSource:
             after,
             renamed,
         )
-
-    def _key_columns(self, table: str, lsn: int) -> tuple[str, ...]:
-        with contextlib.closing(
-            dosql_dbapi.connect(self.path, branch=self.branch, as_of=lsn, isolation_level=None)
-        ) as connection:
-            found = connection.execute(
-                "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?", (table,)
-            ).fetchone()
-        return (ROWID_KEY,) if found is None else schema_of_sql(table, found[0]).key_columns
 
     def _wants(self, table: str) -> bool:
         known = self._is_wanted.get(table)

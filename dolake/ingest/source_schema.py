@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Sequence
 
 import dosql_dbapi
-from dolake.changes import ROWID_KEY, Column, SqlValue, TableSchema, Values
+from dolake.changes import Column, SqlValue, TableSchema
 
 _VIRTUAL, _STORED = 2, 3  # `hidden` of pragma_table_xinfo for generated columns
 
@@ -59,16 +58,6 @@ def renamed_columns(before: TableSchema, after: TableSchema) -> dict[str, str]:
         and (old.declared_type, old.is_not_null, old.key_position, old.default)
         == (new.declared_type, new.is_not_null, new.key_position, new.default)
     }
-
-
-def key_of_row(rowid: SqlValue, key_columns: Sequence[str], image: Values | None) -> Values:
-    """The key of a row whose event names its rowid.
-
-    A table with a primary key has such events where SQLite let NULL into the key.
-    """
-    if tuple(key_columns) == (ROWID_KEY,) or image is None:
-        return {ROWID_KEY: rowid}
-    return {name: image[name] for name in key_columns}
 
 
 def _default(scratch: dosql_dbapi.Connection, declared: str, default: str | None) -> SqlValue:
