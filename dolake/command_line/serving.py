@@ -153,7 +153,7 @@ def serve_lake(
             catalog = RestOptions(
                 opened if settings.tokens else None, vends_credentials=vend_credentials
             )
-            query = LakeQuery(lake.registry, partial(_pending, service))
+            query = LakeQuery(lake.registry, partial(pending_changes, service))
             others: list[BaseRoute] = [
                 *query_routes(query, catalog),
                 Mount("/", catalog_application(lake.registry, catalog)),
@@ -168,19 +168,21 @@ def serve_lake(
             service.close()
 
 
-def _pending(service: IngestService, identifier: TableIdentifier) -> Pending | None:
-    """What is accepted of a table, and in no snapshot yet."""
+def pending_changes(service: IngestService, identifier: TableIdentifier) -> Pending | None:
+    """What is accepted of a table, and in no snapshot yet. A flush that is under way is no wait."""
     for pipeline in service.pipelines:
         if pipeline.key.branch != "main":
             continue
-        with pipeline.tables_lock:
+        with pipeline.tables_lock:  # nothing is staged meanwhile
             tables = pipeline.tables
             assert isinstance(tables, SourceTables)
             for name in tables.tables:
                 mirror = tables.mirror(name)
-                if mirror.table.identifier == identifier and mirror.has_changes:
+                while mirror.table.identifier == identifier and mirror.has_changes:
+                    staged = mirror.staged
                     rows, keys = mirror.pending()
-                    return Pending(rows, keys, mirror.staged.is_emptied)
+                    if mirror.staged is staged:  # else a flush ended just now
+                        return Pending(rows, keys, staged.is_emptied)
     return None
 
 

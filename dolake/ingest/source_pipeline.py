@@ -516,12 +516,11 @@ class SourcePipeline:
         began = time.monotonic()
         staged = len(self._staged)
         try:
-            with (
-                self.tables_lock,
-                _tracer.start_as_current_span(
-                    "dolake.flush",
-                    attributes={"dolake.source": str(self.key), "dolake.reason": reason.value},
-                ),
+            # Not under the lock: what is staged stays as it is until it is committed, and queries
+            # read it all the while, however long the store takes.
+            with _tracer.start_as_current_span(
+                "dolake.flush",
+                attributes={"dolake.source": str(self.key), "dolake.reason": reason.value},
             ):
                 flushed = self.tables.flush()
         except Exception as error:  # nothing is lost: it is tried again, and /status tells why
