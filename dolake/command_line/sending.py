@@ -78,7 +78,7 @@ def sync(
     table: TableOption = None,
     slot: SlotOption = "dolake",
     flush_rows: FlushRowsOption = FLUSH_DEFAULTS.rows_max,
-    flush_age: FlushAgeOption = 1.0,
+    flush_age: FlushAgeOption = 0.5,
     change_log: ChangeLogOption = False,
     format_version: FormatVersionOption = 3,
     verbose: VerboseOption = False,

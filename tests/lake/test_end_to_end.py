@@ -212,7 +212,10 @@ def test_several_sources_through_kills_of_everybody(
         assert_equal_through_pyiceberg(lake, database, source=name)
 
 
-@pytest.mark.parametrize("outage", ["server stopped", "connections refused", "line dead"])
+@pytest.mark.parametrize(
+    "outage",
+    ["server stopped", "connections refused", pytest.param("line dead", marks=pytest.mark.long)],
+)
 def test_an_outage_of_the_object_store_loses_nothing_and_ends_by_itself(
     served_lakes: ServedLakes,
     stoppable_s3_server: S3Server,
