@@ -30,7 +30,10 @@ class IntegerKeys:
         """Errors: NotAnIntegerKeyError."""
         if set(map(type, keys)) - {int}:
             raise NotAnIntegerKeyError
-        return np.array(keys, dtype=np.int64)
+        try:
+            return np.array(keys, dtype=np.int64)
+        except OverflowError as error:  # no database has such keys, but they may be sent
+            raise NotAnIntegerKeyError from error
 
 
 class HashedKeys:

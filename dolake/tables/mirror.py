@@ -18,7 +18,6 @@ from pyroaring import BitMap
 
 from dolake.catalog.table_registry import LoadedTable, TableChange
 from dolake.changes import ROWID_KEY, RowChange, SchemaChange, SqlValue, TableSchema
-from dolake.errors import LakeSchemaMismatchError
 from dolake.tables.data_file import LINEAGE_FIELDS
 from dolake.tables.key_coding import Key
 from dolake.tables.key_index import (
@@ -143,25 +142,16 @@ class Mirror:
         return bool(staged.rows) or staged.is_emptied or self.staged_layout is not self.layout
 
     def stage_row(self, change: RowChange) -> None:
-        """Take in a change of a row.
-
-        Errors: LakeSchemaMismatchError when its key is not that of the table.
-        """
+        """Take in a change of a row, whose key is that of the table, or was before it changed."""
         names = self.staged_layout.key_names
         staged = self.staged
         values = change.key
-        if len(names) == 1 and len(values) == 1 and names[0] in values:
+        if len(names) == 1 and names[0] in values:
             key: Key = values[names[0]]
+        elif ROWID_KEY not in values and not all(name in values for name in names):
+            return  # a delete: the row went with all others when the table changed its key
         else:
-            try:
-                key = key_of(values, names)
-            except KeyError as error:
-                if staged.is_emptied and change.operation == "delete":
-                    return  # the row went with all others when the table changed its key
-                raise LakeSchemaMismatchError(
-                    f"a change of {change.table} has the key {', '.join(values)}; the table's is "
-                    f"{', '.join(names)}"
-                ) from error
+            key = key_of(values, names)
             if is_rowid_key(key) and self.staged_layout.rowid_id is None:
                 self.staged_layout = replace(self.staged_layout, rowid_id=UNASSIGNED)
         after = change.after

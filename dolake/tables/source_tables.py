@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from dolake.catalog.pointers import TableIdentifier
 from dolake.catalog.table_registry import LoadedTable, TableChange, TableRegistry
-from dolake.changes import Batch, RowChange, SchemaChange, SqlValue, TableSchema
+from dolake.changes import ROWID_KEY, Batch, RowChange, SchemaChange, SqlValue, TableSchema
 from dolake.errors import (
     AlreadyExistsError,
     CommitConflictError,
@@ -197,8 +197,10 @@ class SourceTables:
         self._watermark, self._staged_lsn, self._row_count = lsn, None, 0
 
     def stage(self, batch: Batch) -> None:
-        """Take in whole commits, in memory. Those already taken in are passed over.
+        """Take in whole commits, in memory: all of the batch, or nothing of it where it fails.
 
+        Shape:  commits already taken in are passed over. A table seen for the first time is made in
+                the catalog here.
         Errors: LakeSchemaMismatchError when commits between are missing, or a change does not fit
                 its table. After a flush that failed, whatever finding out about it raises.
         """
@@ -211,20 +213,60 @@ class SourceTables:
                 f"a batch begins after LSN {batch.after_lsn}; the one after {known} was expected",
                 code="CDC_LSN_NOT_FOUND",
             )
+        changes = [change for change in batch.changes if change.lsn > known]
+        self._check(changes)
         logs = self._logs
         mirrors = self._mirrors
-        for change in batch.changes:
-            if change.lsn <= known:
-                continue
+        for change in changes:
             if isinstance(change, SchemaChange):
                 self._stage_schema(change)
                 continue
-            mirror = mirrors.get(change.table) or self.mirror(change.table)
+            mirror = mirrors.get(change.table)
+            if mirror is None:
+                continue  # of a table that was dropped before we ever saw it
             mirror.stage_row(change)
             if logs:
                 self._log_row(change)
             self._row_count += 1
         self._staged_lsn = batch.last_lsn
+
+    def _check(self, changes: Sequence[RowChange | SchemaChange]) -> None:
+        """Find out whether all of these can be staged, and make the tables they need.
+
+        Errors: LakeSchemaMismatchError, and what the catalog raises.
+        """
+        names: dict[str, tuple[str, ...]] = {}
+        emptied = {name for name, mirror in self._mirrors.items() if mirror.staged.is_emptied}
+        for change in changes:
+            table = change.table
+            if isinstance(change, SchemaChange):
+                after = change.after
+                if after is None:
+                    emptied.add(table)
+                    continue
+                if after.table != table and table in self._mirrors:
+                    raise LakeSchemaMismatchError(
+                        f"{table} became {after.table}: a renamed table is dropped and made anew"
+                    )
+                before = self._mirror_for(after).staged_layout.key_names
+                if names.get(after.table, before) != after.key_columns:
+                    emptied.add(after.table)
+                names[after.table] = after.key_columns
+                continue
+            if table in emptied and table not in self._mirrors:
+                continue
+            if table not in names:
+                names[table] = self.mirror(table).staged_layout.key_names
+            wanted, key = names[table], change.key
+            if len(key) == len(wanted) and all(name in key for name in wanted):
+                continue
+            # A row whose primary key is NULL is told by its rowid; one that went with all others
+            # when its table changed its key is told by the old key.
+            if ROWID_KEY not in key and not (change.operation == "delete" and table in emptied):
+                raise LakeSchemaMismatchError(
+                    f"a change of {table} has the key {', '.join(key)}; the table's is "
+                    f"{', '.join(wanted)}"
+                )
 
     def _log_row(self, change: RowChange) -> None:
         log = self._logs.get(change.table)
@@ -233,12 +275,6 @@ class SourceTables:
 
     def _stage_schema(self, change: SchemaChange) -> None:
         name = change.table
-        if change.after is not None and change.after.table != name and name in self._mirrors:
-            raise LakeSchemaMismatchError(
-                f"{name} became {change.after.table}: a renamed table is dropped and made anew"
-            )
-        if change.after is not None:
-            self._mirror_for(change.after)
         if name not in self._mirrors:
             return  # dropped before we ever saw it
         self._mirrors[name].stage_schema(change)

@@ -125,8 +125,8 @@ def test_batches_that_come_again_are_passed_over_and_gaps_refused(lake: Lake) ->
     assert_mirrored(lake, source)
 
 
-def test_a_change_that_does_not_fit_its_table_is_refused(lake: Lake) -> None:
-    source, tables = started(lake)
+def test_a_batch_with_a_change_that_does_not_fit_is_refused_whole(lake: Lake) -> None:
+    source, tables = started(lake, has_change_log=True)
     source.put("t", {"id": 1, "v": "x"})
     batch = source.commit()
     (change,) = batch.changes
@@ -134,8 +134,24 @@ def test_a_change_that_does_not_fit_its_table_is_refused(lake: Lake) -> None:
     wrong_table = type(change)(2, 0, 0, "update", "nowhere", {"id": 1}, None, {"id": 1})
     for wrong in (wrong_key, wrong_table):
         with pytest.raises(LakeSchemaMismatchError):
-            tables.stage(type(batch)("shop", "main", 1, 2, (wrong,)))
+            tables.stage(type(batch)("shop", "main", 1, 2, (change, wrong)))
+        assert tables.staged_rows == 0 and tables.staged_lsn == 1
     tables.stage(batch)
+    tables.flush()
+    assert_mirrored(lake, source)
+    assert len(lake.read_with_pyiceberg("t__changes")) == 20 + 1
+
+
+def test_a_table_that_is_dropped_unseen_is_passed_over(lake: Lake) -> None:
+    source, tables = started(lake)
+    source.create("gone", "*id INTEGER")
+    source.put("gone", {"id": 1})
+    unseen = source.commit()
+    source.drop("gone")
+    batch = source.commit()
+    tables.stage(type(batch)("shop", "main", 1, 3, batch.changes))
+    assert unseen.changes and tables.staged_lsn == 3 and "gone" not in tables.tables
+    changed(source, tables, "later")
     tables.flush()
     assert_mirrored(lake, source)
 
