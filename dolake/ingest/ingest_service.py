@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import threading
 import time
@@ -24,6 +25,7 @@ from dolake.ingest.source_pipeline import SourcePipeline
 from dolake.settings import IngestSettings, Tier
 
 _CLOSE_SECONDS = 30.0
+_TIERS_NAME = "tiers.json"
 
 
 class IngestService:
@@ -50,6 +52,10 @@ class IngestService:
         self._held = contextlib.ExitStack()
         try:
             self._held.enter_context(hold(directory / "ingest.lock"))
+            # What a source asked for holds for what the log has of it, too, before it asks again.
+            self.settings = replace(
+                self.settings, tiers={**self._asked_tiers(), **self.settings.tiers}
+            )
             self.letters = DeadLetters(directory / "dead_letters")
             self._log = EventLog(directory / "log", bytes_max=self.settings.limits.log_bytes_max)
             self._held.callback(self._log.close)
@@ -144,11 +150,29 @@ class IngestService:
         self.settings = replace(
             settings, flush=flush, limits=limits, tiers={**settings.tiers, **tiers}
         )
+        if tiers:
+            self._write_tiers()
         self.budget.bytes_max = flush.memory_bytes_max
         for pipeline in self.pipelines:
             pipeline.tier = self.settings.tier_of(pipeline.key.source)
             pipeline.wake()
         return self.settings
+
+    def _asked_tiers(self) -> dict[str, Tier]:
+        try:
+            told = json.loads((self.directory / _TIERS_NAME).read_text("utf-8"))
+        except FileNotFoundError:
+            return {}
+        return {source: Tier(tier) for source, tier in told.items()}
+
+    def _write_tiers(self) -> None:
+        told = {source: tier.value for source, tier in self.settings.tiers.items()}
+        unfinished = self.directory / f"{_TIERS_NAME}.tmp"
+        with unfinished.open("w", encoding="utf-8") as file:
+            json.dump(told, file)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(self.directory / _TIERS_NAME)
 
     def status(self) -> dict[str, Any]:
         """What goes on, for people and programs."""

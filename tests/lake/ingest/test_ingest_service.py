@@ -317,6 +317,17 @@ def test_in_tier_p0_such_a_batch_halts_its_source_until_somebody_decides(lake: L
     assert lake.lsns(OTHER) == [1]
 
 
+def test_a_tier_that_a_source_asked_for_holds_after_a_restart(lake: Lake) -> None:
+    service = lake.open()
+    pipeline = service.pipeline(SHOP)
+    service.configure({"tiers": {"shop": "P0"}})
+    send(pipeline, batch(0, 1, insert(1, "poison")))
+    lake.abandon(service)
+    service = lake.open()
+    eventually(lambda: service.pipeline(SHOP).halted is not None)
+    assert [letter.state for letter in service.letters.list()] == ["halting"]
+
+
 def test_tier_p2_acknowledges_before_the_disk_and_keeps_it_through_a_crash(lake: Lake) -> None:
     service = lake.open(tier=Tier.P2)
     accepted = send(service.pipeline(SHOP), batch(0, 2))
