@@ -24,7 +24,7 @@ from dosql_core.storage.checked_document import read_document, write_document
 from dosql_core.storage.durable_files import remove_quietly
 
 FORMAT_VERSION = 1
-DOCUMENT_NAME = "pending_merge.json"
+DOCUMENT_PREFIX = "pending_merge-"
 _KIND = "pending merge"
 
 
@@ -97,7 +97,7 @@ def find_pending_merge(database: MergedDatabase, target_id: BranchId) -> Pending
     named = database.refs().pending_merges.get(target_id)
     if named is None:
         return None
-    path = _path(database, target_id)
+    path = _path(database, target_id, named.id)
     try:
         stored = read_document(path, _KIND, FORMAT_VERSION)
     except FileNotFoundError:
@@ -131,9 +131,11 @@ def save_pending_merge(database: MergedDatabase, pending: PendingMerge) -> None:
         target_id,
         tuple((moment.branch_id, moment.lsn) for moment in pending.task.moments),
     )
-    with database.updated_refs() as refs:  # the document belongs to who holds the refs
-        write_document(_path(database, target_id), _KIND, FORMAT_VERSION, _to_json(pending))
+    path = _path(database, target_id, pending.id)
+    with database.updated_refs() as refs:  # which name a document that is there
+        write_document(path, _KIND, FORMAT_VERSION, _to_json(pending))
         refs.pending_merges[target_id] = named
+    _remove_others(database, target_id)
 
 
 def save_resolutions(database: MergedDatabase, pending: PendingMerge) -> None:
@@ -146,7 +148,8 @@ def save_resolutions(database: MergedDatabase, pending: PendingMerge) -> None:
         named = refs.pending_merges.get(target_id)
         if named is None or named.id != pending.id:
             raise InvalidMergeOperationError("the merge that was pending has ended meanwhile")
-        write_document(_path(database, target_id), _KIND, FORMAT_VERSION, _to_json(pending))
+        path = _path(database, target_id, pending.id)
+        write_document(path, _KIND, FORMAT_VERSION, _to_json(pending))
 
 
 def forget_pending_merge(database: MergedDatabase, pending: PendingMerge) -> None:
@@ -156,11 +159,22 @@ def forget_pending_merge(database: MergedDatabase, pending: PendingMerge) -> Non
         named = refs.pending_merges.get(target_id)
         if named is not None and named.id == pending.id:
             del refs.pending_merges[target_id]
-            remove_quietly(_path(database, target_id))
+    _remove_others(database, target_id)
 
 
-def _path(database: MergedDatabase, target_id: BranchId) -> str:
-    return os.path.join(database.branch_directory(target_id), DOCUMENT_NAME)
+def _remove_others(database: MergedDatabase, target_id: BranchId) -> None:
+    """Remove documents of merges that are pending no more, a crash's leftovers among them."""
+    directory = database.branch_directory(target_id)
+    with database.held_refs() as refs:
+        named = refs.pending_merges.get(target_id)
+        kept = None if named is None else f"{DOCUMENT_PREFIX}{named.id}.json"
+        for name in os.listdir(directory):
+            if name.startswith(DOCUMENT_PREFIX) and name != kept:
+                remove_quietly(os.path.join(directory, name))
+
+
+def _path(database: MergedDatabase, target_id: BranchId, pending_id: str) -> str:
+    return os.path.join(database.branch_directory(target_id), f"{DOCUMENT_PREFIX}{pending_id}.json")
 
 
 def _place(conflict: Conflict) -> tuple[ConflictKind, RowName]:

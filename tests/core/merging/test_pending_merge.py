@@ -268,7 +268,8 @@ def test_conflicts_are_neither_added_nor_deleted(disputed):
 
 def test_a_damaged_document_is_damage_not_an_answer(disputed):
     directory = disputed.database.branch_directory("main")
-    path = os.path.join(directory, "pending_merge.json")
+    (name,) = [name for name in os.listdir(directory) if name.startswith("pending_merge-")]
+    path = os.path.join(directory, name)
     with open(path, "rb") as file:
         content = file.read()
     with open(path, "wb") as file:
