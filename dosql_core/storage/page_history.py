@@ -102,6 +102,10 @@ class PageView:
         """
         if not 0 < page <= self.page_count:
             raise ValueError(f"page {page} of {self.page_count}")
+        return self.read_newest(page)
+
+    def read_newest(self, page: int) -> bytes:
+        """The newest content of a page, which may have been cut off since."""
         found = self._locate(page)
         if found is None:
             return self._zeros
@@ -115,7 +119,11 @@ class PageView:
 
     def version(self, page: int) -> tuple[BranchId, Lsn] | None:
         """The branch and the LSN of the commit that wrote the page as it is here."""
-        found = self._locate(page) if page <= self.page_count else None
+        return self.newest_version(page) if page <= self.page_count else None
+
+    def newest_version(self, page: int) -> tuple[BranchId, Lsn] | None:
+        """The same for a page that may have been cut off since."""
+        found = self._locate(page)
         return None if found is None else (found[2].branch_id, found[0].lsn_at(found[1]))
 
     def close(self) -> None:

@@ -108,7 +108,8 @@ class PageWalk:
         found = self._contents.get(page)
         if found is None:
             moved = self._moved.get(page)
-            found = self._base.read_page(page) if moved is None else moved.read(page)
+            # A page cut off before and there again holds what it held, if nobody wrote it since.
+            found = self._base.read_newest(page) if moved is None else moved.read(page)
             if len(self._contents) >= self.kept_pages_max:
                 self._contents.clear()
             self._contents[page] = found
@@ -117,7 +118,7 @@ class PageWalk:
     def version(self, page: int) -> tuple[BranchId, Lsn] | None:
         """Which commit wrote the page as it is at present."""
         moved = self._moved.get(page)
-        return self._base.version(page) if moved is None else moved.version
+        return self._base.newest_version(page) if moved is None else moved.version
 
 
 class WalkedCommit(NamedTuple):

@@ -25,8 +25,8 @@ def compared(history: Any, lsn: int) -> list[RowChange]:
     views = history.view(Lsn(lsn - 1)), history.view(Lsn(lsn))
     images = [PageImage(view) for view in views]
     tables = TablePairs(*(read_schema(view).tables for view in views))
-    written = history.versions_written(lsn, lsn)[lsn]
-    rows = RowDifferences(images[0], images[1], written, tables)
+    changed = views[0].changed_pages(views[1])
+    rows = RowDifferences(images[0], images[1], changed, tables)
     return [row_change(tables.by_name[found.table], found) for found in rows.of_tables()]
 
 
