@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("pyarrow")
 
 from dolake.catalog.table_registry import TableChange
+from dolake.errors import MaintenanceFailedError
 from dolake.maintenance.data_compaction import compact_table
 from dolake.maintenance.maintenance_policy import (
     CompactionPolicy,
@@ -220,3 +221,15 @@ def test_a_process_of_its_own_maintains_all_tables(lake: Lake) -> None:
     assert_mirrored(lake, source)
     changed = sum(len(range(flush, 40, 2)) for flush in range(6)) + 1
     assert len(lake.read_with_pyiceberg("t__changes")) == changed
+
+
+def test_a_process_that_is_stopped_says_so_and_one_that_fails_says_why(lake: Lake) -> None:
+    filled(lake, flushes=2)
+    stopped = MaintenanceProcess(lake.root / "catalog.db", lake.warehouse)
+    stopped.stop()
+    assert not stopped.is_running()
+    failing = MaintenanceProcess(
+        lake.root / "catalog.db", lake.warehouse, tables=[("shop", "nowhere")]
+    )
+    with pytest.raises(MaintenanceFailedError, match="nowhere"):
+        failing.wait(120)
