@@ -162,8 +162,10 @@ class PageView:
 
     def _locate(self, page: int) -> tuple[SegmentReader, int, _BranchLayer] | None:
         floor = page << LSN_OFFSET_BITS
+        own = self._branches[0] if self._branches else None
         for segment, lsn_offset, layer in self._segments:
-            if page <= layer.page_limit:
+            # a branch's own pages are told by its size, which whoever asks for less looks at
+            if page <= layer.page_limit or layer is own:
                 index = segment.find(floor | lsn_offset, floor)
                 if index >= 0:
                     return segment, index, layer
