@@ -248,7 +248,10 @@ class SourceHaltedError(RefusedError):
 
     code = "LAKEHOUSE_SOURCE_HALTED"
     category = Category.CONFLICT
-    hint = "/status shows the dead letter; `dolake retry` applies it again, or drops it with --drop"
+    hint = (
+        "GET /dead-letters shows the batch; POST /sources/<name>/resume applies it again, or "
+        'goes on without it when sent {"drop": true}'
+    )
     nack_reason = "internal_error"
 
 
