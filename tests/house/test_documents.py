@@ -143,8 +143,10 @@ def test_python_snippets_compile() -> None:
 # Guides that run where what they are about is installed.
 NEEDED = {
     **{framework: (framework,) for framework in ("django", "peewee", "sqlalchemy")},
+    "lake": ("obstore", "pyiceberg"),
     "lake_catalog": ("obstore", "pyiceberg", "duckdb_extension_iceberg", "polars"),
     "lake_tables": ("obstore",),
+    "lake_types": ("msgspec",),
 }
 RUNNABLE_DOCUMENTS = sorted(
     {
