@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -130,7 +131,10 @@ def test_a_value_that_came_round_through_a_third_branch_is_no_conflict(fork):
     fork.merge("dev", "third")
     fork.merge("dev", "main")
     fork.ours.execute("update person set age = 3 where id = 1")
-    with dosql_dbapi.connect(fork.path, branch="third", isolation_level=None) as third:
+    with (
+        closing(dosql_dbapi.connect(fork.path, branch="third", isolation_level=None)) as third,
+        third,
+    ):
         third.execute("insert into line values ('third')")
     fork.merge("third", "main", using="abort")
     assert age(fork.ours) == 3
@@ -143,7 +147,7 @@ def test_branches_merged_crosswise_keep_what_was_decided_later(fork):
     fork.database.branches.create("mix")
     fork.merge("dev", "main")
     fork.merge("dev", "mix")
-    with dosql_dbapi.connect(fork.path, branch="mix", isolation_level=None) as mix:
+    with closing(dosql_dbapi.connect(fork.path, branch="mix", isolation_level=None)) as mix, mix:
         mix.execute("update person set age = 32 where id = 1")
         fork.ours.execute("update person set age = 42 where id = 2")
         fork.merge("mix", "main", using="abort")
@@ -233,7 +237,7 @@ def test_common_moments_are_kept_from_compaction(fork):
 
 @pytest.mark.parametrize("through", [1, 3])
 def test_branches_far_apart_merge_through_their_ancestors(database_path, through):
-    with dosql_dbapi.connect(database_path, isolation_level=None) as con:
+    with closing(dosql_dbapi.connect(database_path, isolation_level=None)) as con, con:
         con.execute("create table t(id integer primary key, v)")
         con.executemany("insert into t values (?, 0)", [(n,) for n in range(4)])
     with open_database(database_path) as database:
@@ -242,9 +246,12 @@ def test_branches_far_apart_merge_through_their_ancestors(database_path, through
             for depth in range(through):
                 name = f"{side}{depth}"
                 database.branches.create(name, parent)
-                with dosql_dbapi.connect(
-                    database_path, branch=name, isolation_level=None
-                ) as branch:
+                with (
+                    closing(
+                        dosql_dbapi.connect(database_path, branch=name, isolation_level=None)
+                    ) as branch,
+                    branch,
+                ):
                     branch.execute(
                         "update t set v = v + 1 where id = ?", (0 if side == "left" else 1,)
                     )
@@ -252,6 +259,6 @@ def test_branches_far_apart_merge_through_their_ancestors(database_path, through
                 parent = name
         last = through - 1
         database.branches.merge(f"left{last}", f"right{last}", using="abort")
-        with dosql_dbapi.connect(database_path, branch=f"right{last}") as con:
+        with closing(dosql_dbapi.connect(database_path, branch=f"right{last}")) as con, con:
             assert con.execute("select v from t").fetchall() == [(through,), (through,), (0,), (0,)]
         con.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
 import dosql_dbapi
@@ -230,7 +232,7 @@ def test_generated_columns_follow_the_columns_they_are_made_of(fork):
     fork.ours.execute("create table g(id integer primary key, a, b, c as (a + b), d as (a) stored)")
     fork.ours.execute("insert into g(id, a, b) values (1, 1, 1)")
     fork.database.branches.create("calc")
-    with dosql_dbapi.connect(fork.path, isolation_level=None, branch="calc") as calc:
+    with closing(dosql_dbapi.connect(fork.path, isolation_level=None, branch="calc")) as calc, calc:
         calc.execute("update g set a = 10")
     fork.ours.execute("update g set b = 20")
     fork.merge("calc")
@@ -261,7 +263,10 @@ def test_a_full_text_table_that_both_sides_changed_is_built_anew(fork):
     fork.ours.execute(FULL_TEXT)
     fork.ours.execute("insert into doc(rowid, body) values (1, 'an apple'), (2, 'a plum')")
     fork.database.branches.create("texts")
-    with dosql_dbapi.connect(fork.path, isolation_level=None, branch="texts") as texts:
+    with (
+        closing(dosql_dbapi.connect(fork.path, isolation_level=None, branch="texts")) as texts,
+        texts,
+    ):
         texts.execute("update doc set body = 'a pear' where rowid = 1")
         texts.execute("insert into doc(rowid, body) values (3, 'a fig')")
     fork.ours.execute("update doc set body = 'a nut' where rowid = 2")
@@ -273,7 +278,10 @@ def test_a_full_text_table_that_both_sides_changed_is_built_anew(fork):
 def test_another_virtual_table_that_both_sides_changed_is_a_conflict(fork):
     fork.ours.execute("create virtual table place using rtree(id, x0, x1)")
     fork.database.branches.create("moves")
-    with dosql_dbapi.connect(fork.path, isolation_level=None, branch="moves") as moves:
+    with (
+        closing(dosql_dbapi.connect(fork.path, isolation_level=None, branch="moves")) as moves,
+        moves,
+    ):
         moves.execute("insert into place values (1, 0, 1)")
     fork.ours.execute("insert into place values (2, 5, 6)")
     with pytest.raises(MergeConflictError, match="cannot be built anew"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 
 import dosql_dbapi
 from dosql_core.merging import merge
@@ -15,7 +16,10 @@ def test_a_target_that_never_rests_is_merged_into_all_the_same(fork):
     written: list[int] = []
 
     def write() -> None:
-        with dosql_dbapi.connect(fork.path, isolation_level=None, durability="off") as con:
+        with (
+            closing(dosql_dbapi.connect(fork.path, isolation_level=None, durability="off")) as con,
+            con,
+        ):
             while not stopped.is_set():
                 con.execute("insert into person(name, age) values ('busy', 1)")
                 written.append(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 
 import pytest
 
@@ -222,7 +223,7 @@ def test_what_is_pending_is_kept_for_others_and_through_compaction(disputed):
         disputed.theirs.execute("update pet set name = ?", (str(age),))
     disputed.database.compact()
     disputed.close()
-    with dosql_dbapi.connect(disputed.path, isolation_level=None) as con:
+    with closing(dosql_dbapi.connect(disputed.path, isolation_level=None)) as con, con:
         assert con.execute("select count(*) from dosql_conflicts").fetchone() == (3,)
         con.execute("resolve conflicts using theirs")
         con.execute("commit merge")
@@ -235,7 +236,7 @@ def test_values_of_every_kind_survive_the_wait(fork):
     fork.ours.execute("insert into v values (1, null), (2, null), (3, null), (4, null)")
     fork.database.branches.create("values")
     big, blob = 2**62 + 1, bytes(range(256))
-    with dosql_dbapi.connect(fork.path, isolation_level=None, branch="values") as con:
+    with closing(dosql_dbapi.connect(fork.path, isolation_level=None, branch="values")) as con, con:
         con.executemany(
             "update v set x = ? where id = ?",
             [(big, 1), (blob, 2), (1e300, 3), ("é\x00\U0001f600", 4)],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
 import dosql_dbapi
@@ -75,7 +77,7 @@ def test_a_table_made_or_dropped_is_taken_back(fork):
 
 
 def test_the_first_commit_of_all_can_be_taken_back(database_path):
-    with dosql_dbapi.connect(database_path, isolation_level=None) as con:
+    with closing(dosql_dbapi.connect(database_path, isolation_level=None)) as con, con:
         con.execute("create table only(a)")
         con.execute("revert lsn 1")
         made = "select count(*) from sqlite_schema where name = 'only'"
@@ -153,7 +155,7 @@ def test_a_rebased_branch_begins_at_the_present_with_its_own_commits(fork):
     assert (info.fork_lsn, info.ahead, info.behind) == (parent, 2, 0)
     told = [(c.author, c.message) for c in fork.database.log("dev", limit=2)]
     assert told == [("dee", "age 2"), ("dee", "age 1")]
-    with dosql_dbapi.connect(fork.path, branch="dev") as dev:
+    with closing(dosql_dbapi.connect(fork.path, branch="dev")) as dev, dev:
         assert ages(fork, dev) == [2, 9, 50]
     dev.close()
     assert [b.name for b in fork.database.branches.list()] == ["main", "dev"]
@@ -162,7 +164,10 @@ def test_a_rebased_branch_begins_at_the_present_with_its_own_commits(fork):
 
 def test_a_rebase_squashes_and_moves_to_another_parent(fork):
     fork.database.branches.create("stage")
-    with dosql_dbapi.connect(fork.path, branch="stage", isolation_level=None) as stage:
+    with (
+        closing(dosql_dbapi.connect(fork.path, branch="stage", isolation_level=None)) as stage,
+        stage,
+    ):
         stage.execute("update person set age = 8 where id = 3")
     stage.close()
     rebased(fork)
@@ -170,7 +175,7 @@ def test_a_rebase_squashes_and_moves_to_another_parent(fork):
     assert (done.onto, done.commits) == ("stage", 1)
     assert fork.database.branches.get("dev").parent == "stage"
     assert fork.database.log("dev", limit=1)[0].message == "both"
-    with dosql_dbapi.connect(fork.path, branch="dev") as dev:
+    with closing(dosql_dbapi.connect(fork.path, branch="dev")) as dev, dev:
         assert ages(fork, dev) == [2, 40, 8]
     dev.close()
 
@@ -183,7 +188,7 @@ def test_what_the_parent_has_already_is_not_made_again(fork):
     fork.theirs.close()
     done = fork.database.branches.rebase("dev")
     assert (done.commits, done.skipped) == (1, 0)
-    with dosql_dbapi.connect(fork.path, branch="dev") as dev:
+    with closing(dosql_dbapi.connect(fork.path, branch="dev")) as dev, dev:
         assert ages(fork, dev) == [1, 2, 3]
     dev.close()
 
@@ -197,7 +202,7 @@ def test_a_commit_that_contradicts_leaves_the_branch_as_it_was(fork):
     assert fork.database.branches.get("dev") == before
     assert [b.name for b in fork.database.branches.list()] == ["main", "dev"]
     fork.ours.execute("rebase branch dev using theirs")
-    with dosql_dbapi.connect(fork.path, branch="dev") as dev:
+    with closing(dosql_dbapi.connect(fork.path, branch="dev")) as dev, dev:
         assert ages(fork, dev)[:2] == [2, 9]
     dev.close()
 
