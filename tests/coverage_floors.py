@@ -26,6 +26,7 @@ FLOOR_PERCENT = {
     "dosql_core/triggers": 91.0,
     "dosql_core/command_line": 74.0,
     "dosql_dbapi": 81.0,
+    "dolake": 88.0,
     "sqlalchemy_dosql": 90.0,
     "peewee_dosql": 89.0,
     "django_dosql": 85.0,

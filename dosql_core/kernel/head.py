@@ -57,6 +57,8 @@ _LOOKS_MAX = 200
 _BULK_CAPTURES_MAX = 5
 _PARTS_OF_A_CYCLE = 8
 _BACKLOG_CYCLES = 16
+_FRAMES_A_SECOND_UNSYNCED = 20_000
+_CYCLE_GROWTH_MAX = 4
 _BACKLOG_WAIT_SECONDS = 2.0
 
 
@@ -123,7 +125,9 @@ class Head:
             self._open_file(create)
             self._open_history()
             self._open_shared_parts()
-            self.capture_frames = max(capture_bytes // (self.page_size + 24), 1)
+            self._capture_frames_min = max(capture_bytes // (self.page_size + 24), 1)
+            self.capture_frames = self._capture_frames_min
+            self._cycled_at = time.monotonic()
             self.next_cycle_frames = self.capture_frames
             self.maintenance = Maintenance(self)
             self._keep_or_say_why_not(on_progress)
@@ -441,10 +445,26 @@ class Head:
             self._cycled = state.salts, state.frames
             self.schema_mark[0] += 1  # another process may have changed it
             frames = state.frames
+        self._choose_cycle(frames)
         self.next_cycle_frames = self.capture_frames + (0 if copied_all else frames)
         if self._on_cycle is not None and then_tidies:
             self._on_cycle(self)
         return copied_all
+
+    def _choose_cycle(self, frames: int) -> None:
+        """After how many frames the next cycle comes: more while commits come very fast.
+
+        Few, large cycles cost less; but a WAL that grows takes twice as long to sync, so it grows
+        only where commits come faster than anybody could sync them one by one.
+        """
+        now = time.monotonic()
+        seconds, self._cycled_at = now - self._cycled_at, now
+        if frames > seconds * _FRAMES_A_SECOND_UNSYNCED:
+            self.capture_frames = min(
+                2 * self.capture_frames, _CYCLE_GROWTH_MAX * self._capture_frames_min
+            )
+        else:
+            self.capture_frames = self._capture_frames_min
 
     def _capture_the_bulk(self) -> None:
         """Capture while others write on, so that little is left to do under the write lock."""
