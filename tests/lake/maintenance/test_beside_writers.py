@@ -107,6 +107,8 @@ def test_a_writer_goes_on_while_a_process_maintains_its_table(lake: Lake) -> Non
             runs += process.wait(60)
             process = MaintenanceProcess(lake.root / "catalog.db", lake.warehouse, EAGER)
     runs += process.wait(60)
+    # On a busy machine the writer may have outrun every one of them.
+    runs += MaintenanceProcess(lake.root / "catalog.db", lake.warehouse, EAGER).wait(120)
     assert sum(run.compaction.files_before for run in runs) > 12
     assert sum(run.expiry.snapshots for run in runs) > 0
     assert_as_of(lake, 60)
