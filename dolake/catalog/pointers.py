@@ -6,11 +6,14 @@ A change of the catalog is one SQL transaction, and the database's own history i
 from __future__ import annotations
 
 import contextlib
+import random
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import orjson
 
@@ -34,6 +37,8 @@ LEVEL_SEPARATOR = "\x1f"
 _AFTER_SEPARATOR = "\x20"
 _NAME_CHARACTERS_MAX = 1024
 _LOCK_WAIT_SECONDS = 30.0
+_FREE_ATTEMPTS_MAX = 3
+_PAUSE_SECONDS_MAX = 0.05
 
 _TABLES = (
     """
@@ -73,6 +78,13 @@ class Pointer:
 
 class OvertakenError(Exception):
     """A pointer was not what it was read as: nothing was changed, and reading again may help."""
+
+
+Result = TypeVar("Result")
+Changes = Sequence[tuple[Pointer | None, Pointer]]
+"""Pointers as they were read (None for one that is to be new) and as they are to be."""
+
+Swap = Callable[[Changes], None]
 
 
 class Pointers:
@@ -265,27 +277,30 @@ class Pointers:
                     connection.execute("rollback")
                 raise
 
-    def swap(self, changes: Sequence[tuple[Pointer | None, Pointer]]) -> None:
+    def swap(self, changes: Changes) -> None:
         """Put new pointers in the place of those they were made from, all of them or none.
 
-        Shape:  (as it was read, or None for one that is to be new; as it is to be).
         Errors: OvertakenError when one is no longer what it was read as, NamespaceNotFoundError.
         """
         with self.changing() as connection:
-            for before, after in changes:
-                if before is None:
-                    insert(connection, after)
-                    continue
-                changed = connection.execute(
-                    "update lake_pointer set uuid = ?, location = ?, metadata_location = ? "
-                    "where namespace = ? and name = ? and kind = ? and metadata_location = ?",
-                    (
-                        *(after.uuid, after.location, after.metadata_location),
-                        *(*_key(after.identifier), after.kind, before.metadata_location),
-                    ),
-                ).rowcount
-                if changed != 1:
-                    raise OvertakenError
+            swap(connection, changes)
+
+    def swap_in_turn(self, work: Callable[[Swap], Result]) -> Result:
+        """What `work` gives, which reads pointers and swaps them with the function it is given.
+
+        Where others came first it is called again, and after a few times holding the database's
+        write lock, for which processes queue: then nobody can come first, however slow this one is.
+
+        Errors: those of `work`, but OvertakenError; those of the database when the lock is given up
+                or the commit fails.
+        """
+        for attempt in range(_FREE_ATTEMPTS_MAX):
+            try:
+                return work(self.swap)
+            except OvertakenError:
+                time.sleep(random.uniform(0, _PAUSE_SECONDS_MAX * attempt / _FREE_ATTEMPTS_MAX))
+        with self.changing() as connection:
+            return work(partial(swap, connection))
 
     def drop(self, pointer: Pointer) -> None:
         """Remove a pointer.
@@ -345,6 +360,27 @@ class Pointers:
                     self._idle.append(connection)
             if not is_kept:
                 connection.close()
+
+
+def swap(connection: dosql_dbapi.Connection, changes: Changes) -> None:
+    """Put new pointers in the place of those they were made from, within a transaction.
+
+    Errors: OvertakenError when one is no longer what it was read as, NamespaceNotFoundError.
+    """
+    for before, after in changes:
+        if before is None:
+            insert(connection, after)
+            continue
+        changed = connection.execute(
+            "update lake_pointer set uuid = ?, location = ?, metadata_location = ? "
+            "where namespace = ? and name = ? and kind = ? and metadata_location = ?",
+            (
+                *(after.uuid, after.location, after.metadata_location),
+                *(*_key(after.identifier), after.kind, before.metadata_location),
+            ),
+        ).rowcount
+        if changed != 1:
+            raise OvertakenError
 
 
 def insert(connection: dosql_dbapi.Connection, pointer: Pointer) -> None:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import random
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,6 +31,7 @@ from dolake.catalog.pointers import (
     OvertakenError,
     Pointer,
     Pointers,
+    Swap,
     TableIdentifier,
     checked_names,
     shown_name,
@@ -55,8 +54,6 @@ from dolake.errors import (
 )
 from dolake.warehouse import Warehouse
 
-_ATTEMPTS_MAX = 20
-_PAUSE_SECONDS_MAX = 0.05
 _METADATA_KEPT_MAX = 256
 _DELETE_OLD_METADATA = "write.metadata.delete-after-commit.enabled"
 
@@ -188,11 +185,9 @@ class TableRegistry:
             properties=properties,
         )
         prepared = self._prepared(identifier, None, staged, None)
-        self._write(prepared)
-        try:
-            self._swap([prepared])
-        except OvertakenError as error:  # an insert is never overtaken
-            raise CommitStateUnknownError(str(error)) from error
+        with self._all_or_none([prepared]):
+            self._write(prepared)
+            self.pointers.swap([(None, prepared.after)])
         return self._loaded(prepared)
 
     def stage_table(
@@ -306,22 +301,24 @@ class TableRegistry:
         identifiers = [tuple(change.identifier) for change in changes]
         if len(set(identifiers)) != len(identifiers):
             raise TableMetadataError("a commit names a table twice")
+        prepared: list[_Prepared] = []
+
+        def work(swap: Swap) -> None:
+            prepared[:] = [self._prepare(change) for change in changes]
+            for item in prepared:
+                self._write(item)
+            try:
+                swap([(item.before, item.after) for item in prepared])
+            except OvertakenError:
+                self._forget(prepared)
+                raise
+
         with self._turns.of(identifiers):
-            for attempt in range(_ATTEMPTS_MAX):
-                prepared = [self._prepare(change) for change in changes]
-                try:
-                    for item in prepared:
-                        self._write(item)
-                    self._swap(prepared)
-                except OvertakenError:
-                    time.sleep(random.uniform(0, _PAUSE_SECONDS_MAX * attempt / _ATTEMPTS_MAX))
-                    continue
-                for item in prepared:
-                    self.warehouse.delete(item.outdated)
-                return [self._loaded(item) for item in prepared]
-        raise CommitConflictError(
-            f"other commits came first {_ATTEMPTS_MAX} times in a row; try again later"
-        )
+            with self._all_or_none(prepared):
+                self.pointers.swap_in_turn(work)
+            for item in prepared:
+                self.warehouse.delete(item.outdated)
+            return [self._loaded(item) for item in prepared]
 
     def _prepare(self, change: TableChange) -> _Prepared:
         identifier = tuple(change.identifier)
@@ -375,16 +372,18 @@ class TableRegistry:
             raw = gzip.compress(raw)
         self.warehouse.write_if_absent(prepared.after.metadata_location, raw)
 
-    def _swap(self, prepared: Sequence[_Prepared]) -> None:
-        """Swap the pointers; the metadata files of a swap that did not happen are removed."""
+    @contextlib.contextmanager
+    def _all_or_none(self, prepared: Sequence[_Prepared]) -> Iterator[None]:
+        """What is said of the pointers when the block ends in an error of the database; metadata
+        files that nobody names then are removed."""
         try:
-            self.pointers.swap([(item.before, item.after) for item in prepared])
+            yield
         except dosql_dbapi.OperationalError as error:
             if self._is_made(prepared, error):
                 return
             self._forget(prepared)
             raise
-        except (OvertakenError, dosql_dbapi.Error):
+        except dosql_dbapi.Error:
             self._forget(prepared)
             raise
 

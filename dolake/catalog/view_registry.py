@@ -15,6 +15,7 @@ from dolake.catalog.pointers import (
     OvertakenError,
     Pointer,
     Pointers,
+    Swap,
     TableIdentifier,
     checked_names,
     shown_name,
@@ -27,13 +28,10 @@ from dolake.catalog.view_metadata import (
 )
 from dolake.errors import (
     AlreadyExistsError,
-    CommitConflictError,
     LakeViewNotFoundError,
     ObjectStoreError,
 )
 from dolake.warehouse import Warehouse
-
-_ATTEMPTS_MAX = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +80,7 @@ class ViewRegistry:
             )
         location = inside(self._warehouse, location, "the location")
         metadata = new_view_metadata(schema, version, location=location, properties=properties)
-        return self._swapped(tuple(identifier), None, metadata)
+        return self._swapped(self._pointers.swap, tuple(identifier), None, metadata)
 
     def load_view(self, identifier: TableIdentifier) -> LoadedView:
         """A view as it is now. Errors: LakeViewNotFoundError."""
@@ -102,19 +100,16 @@ class ViewRegistry:
 
         Errors: LakeViewNotFoundError, CommitConflictError, TableMetadataError.
         """
-        for _ in range(_ATTEMPTS_MAX):
+
+        def work(swap: Swap) -> LoadedView:
             pointer = self._pointer(identifier)
             base = checked_view_metadata(self._warehouse.read(pointer.metadata_location))
             check_view_requirements(base, requirements)
             metadata = apply_view_updates(base, updates)
             metadata["location"] = inside(self._warehouse, metadata["location"], "the location")
-            try:
-                return self._swapped(tuple(identifier), pointer, metadata)
-            except OvertakenError:
-                continue
-        raise CommitConflictError(
-            f"other changes of {shown_name(identifier)} came first {_ATTEMPTS_MAX} times in a row"
-        )
+            return self._swapped(swap, tuple(identifier), pointer, metadata)
+
+        return self._pointers.swap_in_turn(work)
 
     def register_view(self, identifier: TableIdentifier, metadata_location: str) -> LoadedView:
         """Enter a view whose metadata file is in the warehouse already.
@@ -152,13 +147,13 @@ class ViewRegistry:
         return pointer
 
     def _swapped(
-        self, identifier: TableIdentifier, before: Pointer | None, metadata: Json
+        self, swap: Swap, identifier: TableIdentifier, before: Pointer | None, metadata: Json
     ) -> LoadedView:
         previous = before.metadata_location if before else None
         place = next_metadata_location(self._warehouse, metadata, previous)
         self._warehouse.write_if_absent(place, orjson.dumps(metadata))
         try:
-            self._pointers.swap([(before, _pointer_to(identifier, metadata, place))])
+            swap([(before, _pointer_to(identifier, metadata, place))])
         except (OvertakenError, AlreadyExistsError):
             # Should this fail, nobody names the file, and the sweep of orphans finds it.
             with contextlib.suppress(ObjectStoreError):

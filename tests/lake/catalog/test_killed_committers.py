@@ -6,7 +6,7 @@ every metadata file that a pointer names must be there.
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -46,19 +46,10 @@ def test_commits_of_killed_processes_are_whole_and_kept(
             registry.create_table(("shop", table), SCHEMA)
     acknowledged: set[str] = set()
     for _ in range(20 if is_long_run else 2):
-        reports: list[Any] = []
-
-        def run(into: list[Any]) -> None:
-            into.append(crash(PROGRAM, database, seconds_max=1.5))
-
-        threads = [threading.Thread(target=run, args=(reports,)) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert len(reports) == 2
-        for report in reports:
-            acknowledged |= set(report.acknowledgements)
+        with ThreadPoolExecutor() as threads:
+            children = [threads.submit(crash, PROGRAM, database, seconds_max=1.5) for _ in range(2)]
+        for child in children:  # one that failed by itself is told of here
+            acknowledged |= set(child.result().acknowledgements)
         with TableRegistry(database, Warehouse(tmp_path / "lake")) as registry:
             a, b = registry.load_tables([("shop", "a"), ("shop", "b")])
             assert a.metadata["properties"] == b.metadata["properties"]

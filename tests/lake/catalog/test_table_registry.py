@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,13 @@ def registry(tmp_path: Path) -> Iterator[TableRegistry]:
 
 def set_properties(table: tuple[str, ...], **properties: str) -> TableChange:
     return TableChange(table, [], [{"action": "set-properties", "updates": properties}])
+
+
+VIEW = {"type": "sql", "sql": "select 1 as id, now() as at", "dialect": "duckdb"}
+
+
+def set_property(name: str, value: str) -> dict[str, Any]:
+    return {"action": "set-properties", "updates": {name: value}}
 
 
 def metadata_files(registry: TableRegistry) -> set[str]:
@@ -165,6 +173,50 @@ def test_commits_of_many_threads_all_arrive(registry: TableRegistry, tmp_path: P
     files = [entry["metadata-file"] for entry in orders["metadata-log"]]
     assert len(set(files)) == 30
     assert len(metadata_files(registry)) == 31 + 11
+
+
+class SlowWarehouse(Warehouse):
+    """One that takes a moment to write, as a store far away does."""
+
+    def write_if_absent(self, name: str, data: bytes | memoryview) -> None:
+        time.sleep(0.1)
+        super().write_if_absent(name, data)
+
+
+def test_who_is_always_overtaken_has_a_turn_all_the_same(
+    registry: TableRegistry, tmp_path: Path
+) -> None:
+    long_log = {"write.metadata.previous-versions-max": "1000000"}
+    registry.create_table(ORDERS, SCHEMA, properties=long_log)
+    view = {"default-namespace": ["shop"], "representations": [VIEW]}
+    registry.views.create_view(("shop", "recent"), SCHEMA, view)
+    is_over = threading.Event()
+    overtakings = []
+
+    def overtake() -> None:
+        while not is_over.is_set():
+            registry.commit([set_properties(ORDERS, of="the fast one")])
+            registry.views.replace_view(("shop", "recent"), [], [set_property("of", "the fast")])
+            overtakings.append(1)
+
+    rival = threading.Thread(target=overtake)
+    rival.start()
+    try:
+        with TableRegistry(tmp_path / "catalog.db", SlowWarehouse(tmp_path / "lake")) as slow:
+            for number in range(5):
+                slow.commit([set_properties(ORDERS, slow=str(number))])
+                slow.views.replace_view(("shop", "recent"), [], [set_property("slow", str(number))])
+    finally:
+        is_over.set()
+        rival.join()
+    assert len(overtakings) > 5
+    assert registry.views.load_view(("shop", "recent")).metadata["properties"]["slow"] == "4"
+    orders = registry.load_table(ORDERS)
+    assert orders.metadata["properties"]["slow"] == "4"
+    made = {entry["metadata-file"] for entry in orders.metadata["metadata-log"]}
+    made.add(orders.metadata_location)
+    found = {file for file in metadata_files(registry) if "/orders/" in file}
+    assert found == made  # what was overtaken left no file behind
 
 
 def test_a_requirement_that_no_longer_holds_is_a_conflict(registry: TableRegistry) -> None:
