@@ -7,6 +7,7 @@ in smaller runs, merged as they grow, so that a batch costs about as much as it 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,25 @@ def files_of(locations: Integers) -> Integers:
 
 def positions_of(locations: Integers) -> Integers:
     return locations & ((1 << _POSITION_BITS) - 1)
+
+
+class FileNumbers:
+    """A set of files, asked about many locations at once."""
+
+    def __init__(self, numbers: Iterable[int] = ()) -> None:
+        members = np.fromiter(numbers, np.int64)
+        # ABSENT is in the file -1, which is the last place: that of no file.
+        self._is_member = np.zeros(members.max() + 2 if len(members) else 1, dtype=np.bool_)
+        self._is_member[members] = True
+
+    def __len__(self) -> int:
+        return int(np.count_nonzero(self._is_member))
+
+    def hold(self, locations: Integers) -> NDArray[np.bool_]:
+        """Which of the locations are in one of the files."""
+        if not len(self):
+            return np.zeros(len(locations), dtype=np.bool_)
+        return self._is_member[np.minimum(files_of(locations), len(self._is_member) - 1)]
 
 
 @dataclass(slots=True)
@@ -60,6 +80,10 @@ class KeyIndex:
         return sum(int(np.count_nonzero(run.locations != ABSENT)) for run in self._runs)
 
     @property
+    def is_empty(self) -> bool:
+        return not self._runs
+
+    @property
     def nbytes(self) -> int:
         return sum(run.keys.nbytes + run.locations.nbytes for run in self._runs)
 
@@ -83,29 +107,37 @@ class KeyIndex:
             self._runs.append(_Run(fresh, theirs))
             self._merge()
 
-    def put_where_absent(self, keys: Integers, locations: Integers) -> Integers:
-        """Set the locations of keys that have none; the locations left out, as others have theirs.
+    def put_where_free(
+        self, keys: Integers, locations: Integers, gone: FileNumbers
+    ) -> tuple[Integers, int]:
+        """Set the locations of keys that have none, or one in a file that is gone.
 
-        Shape: a key that comes again is left out, too.
+        Shape: the locations left out, as other rows have their keys or keys came again; and how
+               many keys were in a file that is gone. That is how rows which a compaction moved are
+               followed, at the cost of finding them.
         """
         keys, locations, surplus = _sorted(keys, locations)
         is_free = np.ones(len(keys), dtype=np.bool_)
         is_new = is_free.copy()
+        moved = 0
         for run in self._runs:
             places, is_there = _places(run, keys)
             is_new &= ~is_there
-            is_free[is_there] = run.locations[places[is_there]] == ABSENT
-            is_set = is_there & is_free
+            at = run.locations[places]
+            is_moved = is_there & gone.hold(at)
+            moved += int(np.count_nonzero(is_moved))
+            is_set = is_moved | (is_there & (at == ABSENT))
+            is_free[is_there & ~is_set] = False
             run.locations[places[is_set]] = locations[is_set]
         if is_new.any():
             self._runs.append(_Run(keys[is_new], locations[is_new]))
             self._merge()
-        return np.concatenate((surplus, locations[~is_free]))
+        return np.concatenate((surplus, locations[~is_free])), moved
 
-    def take_out_files(self, numbers: Integers) -> None:
+    def take_out_files(self, gone: FileNumbers) -> None:
         """Take out the keys of all rows that are in these files."""
         for run in self._runs:
-            run.locations[np.isin(files_of(run.locations), numbers)] = ABSENT
+            run.locations[gone.hold(run.locations)] = ABSENT
             # After a compaction most of a run may be gone: what is left is searched sooner.
             is_there = run.locations != ABSENT
             if 2 * int(np.count_nonzero(is_there)) < len(is_there):

@@ -20,6 +20,7 @@ from dolake.tables.data_file import LINEAGE_FIELDS, read_columns
 from dolake.tables.key_coding import HashedKeys, IntegerKeys, Key, NotAnIntegerKeyError
 from dolake.tables.key_index import (
     ABSENT,
+    FileNumbers,
     Integers,
     KeyIndex,
     files_of,
@@ -143,17 +144,26 @@ class MirroredFiles:
             fresh = MirroredFile(entry, positions, told.entries if told is not None else [])
             self._files.append(fresh)
             added.append(len(self._files) - 1)
+        live_before = sum(f.row_count - len(f.deleted) for f in map(self.file, gone))
         for number in gone:
             self._drop(number)
         for number in added:
             self._number_of[self.file(number).path] = number
         if self._index is None:
+            self.surplus = self.surplus[:0]  # told anew when the index is built
             return
-        if gone:
-            self._index.take_out_files(np.array(gone, dtype=np.int64))
         if vanished:
-            self._index.take_out(np.concatenate(vanished))
-        self._index_or_none(added)
+            taken = np.concatenate(vanished)
+            self._index.take_out(taken)
+            self.surplus = self.surplus[~np.isin(self.surplus, taken)]
+        gone_files = FileNumbers(gone)
+        self.surplus = self.surplus[~gone_files.hold(self.surplus)]
+        if 2 * live_before > self.row_count:  # to sort them anew is less than to look for each
+            self._index.take_out_files(gone_files)
+            self._index_or_none(added, FileNumbers())
+        elif self._index_or_none(added, gone_files) < live_before:
+            # Else all their rows are elsewhere now, as after a compaction: none is left behind.
+            self._index.take_out_files(gone_files)
 
     def _drop(self, number: int) -> None:
         file = self.file(number)
@@ -258,22 +268,25 @@ class MirroredFiles:
     def _built(self) -> KeyIndex:
         if self._index is None:
             self._index = KeyIndex()
-            self._index_or_none(list(self._number_of.values()))
+            self._index_or_none(list(self._number_of.values()), FileNumbers())
         return self._index
 
-    def _index_or_none(self, numbers: Sequence[int]) -> None:
+    def _index_or_none(self, numbers: Sequence[int], gone: FileNumbers) -> int:
         """Enter the rows of these files, or have no index: half of one would say rows are new."""
         try:
-            self._index_more(numbers)
+            return self._index_more(numbers, gone)
         except BaseException:
             self._index = None
             raise
 
-    def _index_more(self, numbers: Sequence[int]) -> None:
-        """Enter the rows of these files; those whose key has a row already are surplus."""
+    def _index_more(self, numbers: Sequence[int], gone: FileNumbers) -> int:
+        """Enter the rows of these files; those whose key has a row already are surplus.
+
+        Shape: how many of the keys had a row in a file that is gone.
+        """
         assert self._index is not None
         if not numbers:
-            return
+            return 0
         with ThreadPoolExecutor(_READERS) as readers:
             read = list(readers.map(self._codes_of, numbers))
         codes = np.concatenate([codes for codes, _, _ in read])
@@ -281,12 +294,14 @@ class MirroredFiles:
         if isinstance(self._coder, HashedKeys):
             keys = [key for _, _, more in read for key in more]
             self._set_collisions_apart(keys, codes, self._coder)
-        if not len(self._index):
+        moved = 0
+        if self._index.is_empty:
             self._index, surplus = KeyIndex.build(codes, locations)
         else:
-            surplus = self._index.put_where_absent(codes, locations)
+            surplus, moved = self._index.put_where_free(codes, locations, gone)
         if len(surplus):
             self.surplus = np.concatenate((self.surplus, surplus))
+        return moved
 
     def _set_collisions_apart(
         self, keys: Sequence[Key], codes: Integers, coder: HashedKeys

@@ -11,7 +11,14 @@ pytest.importorskip("pyarrow")
 import numpy as np
 
 from dolake.tables.key_coding import HashedKeys, IntegerKeys, NotAnIntegerKeyError
-from dolake.tables.key_index import ABSENT, KeyIndex, files_of, locations_of, positions_of
+from dolake.tables.key_index import (
+    ABSENT,
+    FileNumbers,
+    KeyIndex,
+    files_of,
+    locations_of,
+    positions_of,
+)
 
 
 def array(values: object) -> np.ndarray:
@@ -55,7 +62,9 @@ def test_keys_that_are_there_are_left_as_they_are(seeded_random: random.Random) 
         for key in gone:
             del known[key]
         more = [(chance.randrange(300), chance.randrange(10**9)) for _ in range(60)]
-        left_out = index.put_where_absent(array(k for k, _ in more), array(at for _, at in more))
+        left_out, _ = index.put_where_free(
+            array(k for k, _ in more), array(at for _, at in more), FileNumbers()
+        )
         expected = []
         for key, at in more:
             if key in known:
@@ -71,8 +80,37 @@ def test_files_are_taken_out_whole() -> None:
     index, _ = KeyIndex.build(array(range(6)), locations)
     assert files_of(locations).tolist() == [1, 1, 1, 1, 1, 2]
     assert positions_of(locations).tolist() == [0, 1, 2, 3, 4, 7]
-    index.take_out_files(array([1]))
+    index.take_out_files(FileNumbers([1]))
     assert index.find(array(range(6))).tolist() == [ABSENT] * 5 + [int(locations[5])]
+
+
+def test_rows_of_files_that_are_gone_may_be_elsewhere_now(seeded_random: random.Random) -> None:
+    chance = seeded_random
+    known = {key: (chance.randrange(5), n) for n, key in enumerate(chance.sample(range(500), 300))}
+
+    def located(told: tuple[int, int]) -> int:
+        return int(locations_of(told[0], array([told[1]]))[0])
+
+    index, _ = KeyIndex.build(array(known), array(map(located, known.values())))
+    for key in chance.sample(sorted(known), 40):  # a run of its own, and keys without a row
+        known[key] = (chance.randrange(5), 1000 + key)
+        index.put(array([key]), array([located(known[key])]))
+    for key in chance.sample(sorted(known), 20):
+        del known[key]
+        index.put(array([key]), array([ABSENT]))
+    more = {key: (7, n) for n, key in enumerate(chance.sample(range(500), 400))}
+    expected = {key: at for key, at in more.items() if key not in known or known[key][0] in (1, 3)}
+    left_out, moved = index.put_where_free(
+        array(more), array(map(located, more.values())), FileNumbers([3, 1])
+    )
+    assert moved == sum(key in known for key in expected)
+    assert set(left_out.tolist()) == {
+        located(at) for key, at in more.items() if key not in expected
+    }
+    index.take_out_files(FileNumbers([1, 3]))
+    now = {key: at for key, at in known.items() if at[0] not in (1, 3)} | expected
+    found = index.find(array(range(500))).tolist()
+    assert found == [located(now[key]) if key in now else ABSENT for key in range(500)]
 
 
 def test_integers_are_their_own_codes_and_nothing_else_is() -> None:
