@@ -428,7 +428,7 @@ class SourcePipeline:
         """Whether what waits belongs into the same snapshot: fewer, larger ones keep up."""
         if reason is FlushReason.REQUEST and self._flush_requests:
             return self.staged_lsn < self._flush_requests[0][0]
-        if reason is FlushReason.ROWS:
+        if reason in (FlushReason.ROWS, FlushReason.AGE):
             rows_max = self._settings().flush.rows_max * _ROWS_AT_MOST
             return self.tables.staged_rows < rows_max
         return reason is FlushReason.SHUTDOWN
