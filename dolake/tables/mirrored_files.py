@@ -287,6 +287,9 @@ class MirroredFiles:
         assert self._index is not None
         if not numbers:
             return 0
+        # Of two rows with one key that of the older file is the source's: it would have removed
+        # the other, had that been there.
+        numbers = sorted(numbers, key=lambda n: self.file(n).entry.sequence_number or 0)
         with ThreadPoolExecutor(_READERS) as readers:
             read = list(readers.map(self._codes_of, numbers))
         codes = np.concatenate([codes for codes, _, _ in read])
