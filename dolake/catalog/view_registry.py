@@ -1,4 +1,4 @@
-"""The views of a catalog. What a view says is for the engines; nothing here runs it."""
+"""The views of a catalog. What a view says is for engines and queries; nothing here runs it."""
 
 from __future__ import annotations
 

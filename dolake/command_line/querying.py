@@ -19,7 +19,8 @@ from dolake.command_line.lake_opening import (
     open_lake,
 )
 from dolake.errors import LakeQueryError, LakeUnreachableError
-from dolake.query.lake_query import LakeQuery, QueryLimits
+from dolake.query.lake_query import LakeQuery
+from dolake.query.query_result import QueryLimits
 from dosql_core.command_line.commands.parameters import JsonOption, examples
 from dosql_core.command_line.commands.printing import plain, print_json, print_table
 from dosql_core.command_line.reporting import note

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -18,17 +15,20 @@ import pyarrow as pa
 from dolake.catalog.json_fields import Json
 from dolake.catalog.pointers import TableIdentifier
 from dolake.catalog.table_registry import LoadedTable, TableRegistry
-from dolake.errors import LakeQueryError, LakeQueryTimeoutError, TableNotFoundError
+from dolake.errors import LakeQueryError
 from dolake.query.column_types import quoted_name, quoted_text
+from dolake.query.lake_names import LakeNames
 from dolake.query.object_access import allow_object_store
-from dolake.query.query_text import SCHEMA, TableReference, parsed_expression, read_query
-from dolake.query.scan_plan import (
-    TablePlan,
-    column_list,
-    plan_table,
-    scan_path,
-    table_schema,
+from dolake.query.query_result import (
+    QueryLimits,
+    QueryResult,
+    TableRead,
+    limited_batches,
+    translated_errors,
 )
+from dolake.query.query_text import SCHEMA, TableReference, read_query
+from dolake.query.scan_conditions import closed_duckdb, scan_conditions
+from dolake.query.scan_plan import plan_table, scan_path, table_schema
 from dolake.query.table_moments import lsn_of, snapshot_at
 from dolake.tables.snapshot_contents import (
     FileDeletes,
@@ -59,84 +59,6 @@ _Contents = tuple[SnapshotContents, Mapping[str, FileDeletes]]
 _CONTENTS_KEPT_MAX = 32
 _ATTEMPTS_MAX = 10
 _BATCH_ROWS = 10_000
-_OPTIMIZERS_OFF = "statistics_propagation,empty_result_pullup"
-
-
-@dataclass(frozen=True, slots=True)
-class QueryLimits:
-    """What one query may take. Shape: `rows_max` 0 means any number of rows."""
-
-    rows_max: int = 0
-    seconds_max: float = 60.0
-    memory_bytes_max: int = 1 << 30
-    threads_max: int = 2
-
-
-@dataclass(frozen=True, slots=True)
-class TableRead:
-    """What a query reads of one table. Shape: `lsn` is the source's, None for foreign tables."""
-
-    identifier: TableIdentifier
-    snapshot_id: int | None
-    lsn: int | None
-    plan: TablePlan
-    pending_rows: int = 0
-    pending_keys: int = 0
-
-    def told(self) -> Json:
-        """The same as plain values, file by file."""
-        read = self.plan.files_read
-        return {
-            "table": list(self.identifier),
-            "snapshot-id": self.snapshot_id,
-            "lsn": self.lsn,
-            "files": len(self.plan.files),
-            "files-read": len(read),
-            "bytes": sum(planned.file.file_bytes for planned in self.plan.files),
-            "bytes-read": sum(planned.file.file_bytes for planned in read),
-            "left-out-by-partition": self._left_out("partition"),
-            "left-out-by-statistics": self._left_out("statistics"),
-            "deleted-rows": sum(planned.deleted_rows for planned in read),
-            "pending-rows": self.pending_rows,
-            "read": [planned.file.file_path for planned in read],
-        }
-
-    def _left_out(self, reason: str) -> int:
-        return sum(planned.left_out_by == reason for planned in self.plan.files)
-
-
-@dataclass(slots=True)
-class QueryResult:
-    """The rows of a query as they come. Close it, or use it as a context manager.
-
-    Shape: `is_cut` is true once more rows than allowed were there; it is known at the end.
-    Errors: LakeQueryTimeoutError, LakeQueryError, while rows are taken.
-    """
-
-    schema: pa.Schema
-    tables: tuple[TableRead, ...]
-    batches: Iterator[pa.RecordBatch]
-    is_cut: bool = False
-    _close: Callable[[], None] = field(default=lambda: None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of what the query holds."""
-        self._close()
-
-    def table(self) -> pa.Table:
-        """All rows."""
-        return pa.Table.from_batches(list(self.batches), self.schema)
 
 
 class LakeQuery:
@@ -144,12 +66,13 @@ class LakeQuery:
 
     def __init__(self, registry: TableRegistry, pending: PendingChanges | None = None) -> None:
         self._registry = registry
+        self._names = LakeNames(registry)
         self._pending = pending
         self._read: OrderedDict[TableIdentifier, _Contents] = OrderedDict()
         self._lock = threading.Lock()
         # Texts are taken apart and planned on cursors of one DuckDB, which holds no rows.
         self._planning = threading.Lock()
-        self._planner = _closed_duckdb(QueryLimits(), is_for_planning=True)
+        self._planner = closed_duckdb(QueryLimits(), is_for_planning=True)
 
     def run(
         self, sql: str, parameters: Sequence[Any] = (), *, limits: QueryLimits | None = None
@@ -165,7 +88,7 @@ class LakeQuery:
         limits = limits or QueryLimits()
         deadline = time.monotonic() + limits.seconds_max
         text, tables, relations = self._planned(sql, parameters)
-        connection = _closed_duckdb(limits)
+        connection = closed_duckdb(limits)
         try:
             self._fill(connection, tables, relations)
             timer = threading.Timer(max(0.0, deadline - time.monotonic()), connection.interrupt)
@@ -180,13 +103,13 @@ class LakeQuery:
             connection.close()
 
         try:
-            with _translated(limits):
+            with translated_errors(limits):
                 reader = connection.execute(text, list(parameters)).to_arrow_reader(_BATCH_ROWS)
         except BaseException:
             close()
             raise
         result = QueryResult(reader.schema, tuple(tables), iter(()), _close=close)
-        result.batches = _limited(reader, limits, result)
+        result.batches = limited_batches(reader, limits, result)
         return result
 
     def explain(self, sql: str, parameters: Sequence[Any] = ()) -> list[Json]:
@@ -204,8 +127,8 @@ class LakeQuery:
         self, sql: str, parameters: Sequence[Any]
     ) -> tuple[str, list[TableRead], list[tuple[TableReference, Pending | None]]]:
         with self._planner.cursor() as planner:
-            query = read_query(planner, sql)
-        names = [self._identifier(reference.levels) for reference in query.references]
+            query = read_query(planner, sql, self._names.view)
+        names = [self._names.table(reference.levels) for reference in query.references]
         loaded, pending = self._loaded(names)
         moments = [
             self._moment(table, reference)
@@ -213,7 +136,7 @@ class LakeQuery:
         ]
         schemas = [schema for _, schema, _ in moments]
         with self._planning, self._planner.cursor() as planner:
-            conditions = _conditions(planner, query.sql, parameters, query.references, schemas)
+            conditions = scan_conditions(planner, query.sql, parameters, query.references, schemas)
         tables, relations = [], []
         for number, reference in enumerate(query.references):
             table = loaded[number]
@@ -240,24 +163,6 @@ class LakeQuery:
             )
             relations.append((reference, own))
         return query.sql, tables, relations
-
-    def _identifier(self, levels: tuple[str, ...]) -> TableIdentifier:
-        """The table that a name means: dots in a part may stand for levels of a namespace."""
-        pointers = self._registry.pointers
-        if len(levels) == 1:
-            namespaces = pointers.namespaces()
-            if len(namespaces) != 1:
-                raise LakeQueryError(
-                    f"{levels[0]!r} names no namespace, and the lake has {len(namespaces)} of them",
-                    hint="write namespace.table",
-                )
-            levels = (*namespaces[0], *levels)
-        split = (*(part for level in levels[:-1] for part in level.split(".")), levels[-1])
-        for candidate in (levels, split):
-            pointer = pointers.find(candidate)
-            if pointer is not None and pointer.kind == "table":
-                return candidate
-        raise TableNotFoundError(f"there is no table {'.'.join(levels)!r}")
 
     def _loaded(
         self, names: Sequence[TableIdentifier]
@@ -333,76 +238,6 @@ class LakeQuery:
             relation = ".".join(map(quoted_name, reference.relation))
             connection.execute(f"CREATE VIEW {relation} AS {sql}")
         connection.execute("SET lock_configuration = true")
-
-
-def _conditions(
-    planner: duckdb.DuckDBPyConnection,
-    sql: str,
-    parameters: Sequence[Any],
-    references: Sequence[TableReference],
-    schemas: Sequence[Json],
-) -> dict[tuple[str, str], list[list[Any]]]:
-    """What DuckDB's optimizer knows of the rows that each scan of a relation needs.
-
-    Found out on empty tables of the same shape, with what would make use of their emptiness off.
-    """
-    planner.execute("BEGIN")
-    try:
-        for reference, schema in zip(references, schemas, strict=True):
-            names = [quoted_name(part) for part in reference.relation]
-            planner.execute(f"CREATE SCHEMA IF NOT EXISTS {names[0]}")
-            planner.execute(f"CREATE TABLE {names[0]}.{names[1]} ({column_list(schema)})")
-        try:
-            [(_, plan)] = planner.execute(
-                f"EXPLAIN (FORMAT json) {sql}", list(parameters)
-            ).fetchall()
-        except duckdb.Error as error:
-            raise LakeQueryError(_message(error)) from error
-        by_name = {
-            f"memory.{reference.relation[0]}.{reference.relation[1]}": reference.relation
-            for reference in references
-        }
-        found: dict[tuple[str, str], list[list[Any]]] = {}
-        for told in _scans(json.loads(plan)):
-            relation = by_name.get(told.get("Table", ""))
-            if relation is not None:
-                filters = told.get("Filters", [])
-                texts = [filters] if isinstance(filters, str) else filters
-                trees = [
-                    parsed_expression(planner, text.removeprefix("optional: ")) for text in texts
-                ]
-                found.setdefault(relation, []).append([tree for tree in trees if tree is not None])
-        return found
-    finally:
-        with contextlib.suppress(duckdb.Error):  # a failure may have ended the transaction
-            planner.execute("ROLLBACK")
-
-
-def _scans(nodes: Iterable[Any]) -> Iterator[Any]:
-    for node in nodes:
-        yield node.get("extra_info", {})
-        yield from _scans(node.get("children", ()))
-
-
-def _closed_duckdb(
-    limits: QueryLimits, *, is_for_planning: bool = False
-) -> duckdb.DuckDBPyConnection:
-    """A DuckDB of its own for one query: no extension is fetched, no variable of ours is seen."""
-    connection = duckdb.connect(
-        config={
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
-            "memory_limit": f"{limits.memory_bytes_max}B",
-            "threads": str(limits.threads_max),
-        }
-    )
-    connection.execute("SET python_enable_replacements = false")
-    connection.execute("SET TimeZone = 'UTC'")
-    if is_for_planning:
-        connection.execute(f"SET disabled_optimizers = '{_OPTIMIZERS_OFF}'")
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
-    return connection
 
 
 def _check_field_ids(
@@ -481,39 +316,3 @@ def _key_column(values: list[Any], name: str) -> tuple[pa.Array, str]:
         return pa.array(values), column
     except pa.ArrowException:
         return pa.array([str(value) for value in values]), f"{column}::VARCHAR"
-
-
-def _limited(
-    reader: pa.RecordBatchReader, limits: QueryLimits, result: QueryResult
-) -> Iterator[pa.RecordBatch]:
-    left = limits.rows_max
-    with _translated(limits):
-        for batch in reader:
-            if not limits.rows_max:
-                yield batch
-                continue
-            if batch.num_rows > left:
-                result.is_cut = True
-                if left:
-                    yield batch.slice(0, left)
-                return
-            left -= batch.num_rows
-            yield batch
-
-
-@contextlib.contextmanager
-def _translated(limits: QueryLimits) -> Iterator[None]:
-    """DuckDB's errors as ours."""
-    try:
-        yield
-    except (duckdb.Error, pa.ArrowException, OSError) as error:
-        if isinstance(error, duckdb.InterruptException) or "INTERRUPT" in str(error):
-            raise LakeQueryTimeoutError(
-                f"the query took more than {limits.seconds_max} seconds"
-            ) from error
-        raise LakeQueryError(_message(error)) from error
-
-
-def _message(error: Exception) -> str:
-    """What DuckDB says, without the text of the query: that is not quite what was sent."""
-    return str(error).partition("\n\nLINE ")[0]

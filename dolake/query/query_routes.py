@@ -19,7 +19,8 @@ from dolake.catalog.json_fields import Json, boolean, integer, object_of, shown,
 from dolake.catalog.rest_calls import RestOptions
 from dolake.catalog.rest_errors import error_response, response_for
 from dolake.errors import LakeQueryError, TableMetadataError
-from dolake.query.lake_query import LakeQuery, QueryLimits, QueryResult
+from dolake.query.lake_query import LakeQuery
+from dolake.query.query_result import QueryLimits, QueryResult
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 _BODY_BYTES_MAX = 1 << 20

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,6 +37,25 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
+class ViewText:
+    """What a view says.
+
+    Shape: `texts` is its SQL, by dialect where it has several; `namespace` is that of the names in
+           it that have none, `columns` what its own are called.
+    """
+
+    name: tuple[str, ...]
+    texts: tuple[tuple[str, str], ...]
+    namespace: tuple[str, ...]
+    catalog: str
+    columns: tuple[str, ...]
+
+
+ViewOf = Callable[[tuple[str, ...]], ViewText | None]
+"""The view that a name means; None where it means none."""
+
+
+@dataclass(frozen=True, slots=True)
 class TableReference:
     """A table that a query reads.
 
@@ -57,8 +76,8 @@ class QueryText:
     references: tuple[TableReference, ...]
 
 
-def read_query(parser: duckdb.DuckDBPyConnection, sql: str) -> QueryText:
-    """Take one SELECT apart, by the parser of a connection.
+def read_query(parser: duckdb.DuckDBPyConnection, sql: str, view_of: ViewOf) -> QueryText:
+    """Take one SELECT apart, by the parser of a connection, with what views say in their place.
 
     Errors: LakeQueryError for anything but one SELECT that DuckDB can parse.
     """
@@ -66,7 +85,8 @@ def read_query(parser: duckdb.DuckDBPyConnection, sql: str) -> QueryText:
     if len(statements) != 1:
         raise LakeQueryError(f"the text holds {len(statements)} statements; one was expected")
     found: dict[tuple[tuple[str, ...], Moment | None], TableReference] = {}
-    is_plain = True
+    views = _expand_views(parser, statements[0], view_of, ())
+    is_plain = not views
     nodes = list(_tables(statements[0], frozenset()))
     for node in nodes:
         levels, moment = _levels_of(node), _moment_of(parser, node)
@@ -82,10 +102,80 @@ def read_query(parser: duckdb.DuckDBPyConnection, sql: str) -> QueryText:
         node["alias"] = node["alias"] or reference.levels[-1]
         node["catalog_name"], node["at_clause"] = "", None
         node["schema_name"], node["table_name"] = reference.relation
-    _shorten_columns(statements[0], [levels for levels, _ in found])
+    _shorten_columns(statements[0], [*views, *(levels for levels, _ in found)])
     tree = json.dumps({"error": False, "statements": statements})
     [(text,)] = parser.execute("select json_deserialize_sql(?::json)", [tree]).fetchall()
     return QueryText(text, tuple(found.values()))
+
+
+def _expand_views(
+    parser: duckdb.DuckDBPyConnection, statement: Any, view_of: ViewOf, inside: tuple[Any, ...]
+) -> list[tuple[str, ...]]:
+    """Put a subquery in the place of each view of the tree; the names of these."""
+    expanded: list[tuple[str, ...]] = []
+    for node in list(_tables(statement, frozenset())):
+        levels = _levels_of(node)
+        view = view_of(levels)
+        if view is None:
+            continue
+        expanded.append(levels)
+        if view.name in inside:
+            raise LakeQueryError(f"the view {'.'.join(view.name)} is made of itself")
+        moment = _moment_of(parser, node)
+        if moment is not None and moment.kind == "snapshot":
+            raise LakeQueryError(
+                f"the view {'.'.join(view.name)} has no snapshots",
+                hint="it is read as of an LSN, a time, a branch or a tag",
+            )
+        said = _said_by(parser, view)
+        for inner in _tables(said, frozenset()):
+            _name_in_full(inner, view)
+            if inner["at_clause"] is None:
+                inner["at_clause"] = node["at_clause"]  # a view as of a moment, all of it
+        expanded += _expand_views(parser, said, view_of, (*inside, view.name))
+        columns = node["column_name_alias"] or list(view.columns)
+        told = {
+            "type": "SUBQUERY",
+            "alias": node["alias"] or levels[-1],
+            "sample": node["sample"],
+            "query_location": node["query_location"],
+            "subquery": said,
+            "column_name_alias": columns,
+        }
+        node.clear()
+        node.update(told)
+    return expanded
+
+
+def _said_by(parser: duckdb.DuckDBPyConnection, view: ViewText) -> Any:
+    """The tree of a view's SELECT: that for DuckDB, or the first that it can parse."""
+    texts = sorted(view.texts, key=lambda text: text[0].lower() != "duckdb")
+    errors = []
+    for dialect, sql in texts:
+        try:
+            statements = _parsed(parser, sql)
+            if len(statements) == 1 and not statements[0]["named_param_map"]:
+                return statements[0]
+            errors.append(f"{dialect}: one SELECT without parameters was expected")
+        except LakeQueryError as error:
+            errors.append(f"{dialect}: {error}")
+    raise LakeQueryError(
+        f"the view {'.'.join(view.name)} cannot be read here ({'; '.join(errors)})",
+        hint="give the view a representation in the dialect duckdb, too",
+    )
+
+
+def _name_in_full(node: Any, view: ViewText) -> None:
+    levels = _levels_of(node)
+    if len(levels) == 1:
+        levels = (*view.namespace, *levels)
+    elif len(levels) > 2 and levels[0] == view.catalog:
+        levels = levels[1:]
+    if len(levels) < 2:
+        return
+    node["catalog_name"] = ""
+    node["schema_name"], node["table_name"] = ".".join(levels[:-1]), levels[-1]
+    node["alias"] = node["alias"] or levels[-1]
 
 
 def parsed_expression(parser: duckdb.DuckDBPyConnection, text: str) -> Any:

@@ -21,7 +21,8 @@ from dolake.errors import (
     SnapshotNotFoundError,
     TableNotFoundError,
 )
-from dolake.query.lake_query import LakeQuery, Pending, QueryLimits
+from dolake.query.lake_query import LakeQuery, Pending
+from dolake.query.query_result import QueryLimits
 from fixtures.lake_tables import Lake, SourceModel
 
 Rows = list[tuple[Any, ...]]

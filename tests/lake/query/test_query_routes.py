@@ -23,7 +23,8 @@ def application(lake: Lake, **options: Any) -> Any:
     from starlette.applications import Starlette
 
     from dolake.catalog.rest_calls import RestOptions
-    from dolake.query.lake_query import LakeQuery, QueryLimits
+    from dolake.query.lake_query import LakeQuery
+    from dolake.query.query_result import QueryLimits
     from dolake.query.query_routes import query_routes
 
     most = QueryLimits(rows_max=options.pop("rows_max", 0), seconds_max=20)
