@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dosql_core.command_result import CommandResult
-from dosql_core.errors import NotSupportedError, UncommittedChangesError
+from dosql_core.errors import NotSupportedError, ReadOnlyMomentError, UncommittedChangesError
+from dosql_core.errors.moments import OPENED_READ_ONLY
 from dosql_core.history.log import walk_log
 from dosql_core.history.moments import Moment, format_time
 from dosql_core.history.restore import restore_branch
@@ -26,9 +28,40 @@ def run_command(session: Any, statement: Statement, parameters: Any) -> CommandR
     """Carry out one statement of ours."""
     assert statement.command is not None
     command, values = commands.bind_command(statement.command, parameters)
+    _refuse_what_changes(session, command)
     clause = getattr(command, "moment", None)
     moment = session.moment_of(clause, values) if clause is not None else None
     return _RUNNERS[type(command)](session, command, moment)
+
+
+def _refuse_what_changes(session: Any, command: Any) -> None:
+    """A connection that only reads changes nothing by our statements either.
+
+    One to the past may still make a branch or a snapshot of what it reads.
+    """
+    if _only_reads(command):
+        return
+    what = re.sub("(?<=.)(?=[A-Z])", " ", type(command).__name__).upper()
+    if session.as_of is not None:
+        if isinstance(command, commands.CreateBranch | commands.CreateSnapshot):
+            return
+        raise ReadOnlyMomentError(
+            f"{what} changes the present, and this connection reads LSN {session.as_of}",
+            hint="use a connection without as_of",
+        )
+    ((is_read_only,),) = run(session.kernel, "PRAGMA query_only")
+    if is_read_only:
+        hint = OPENED_READ_ONLY if session.read_only else None
+        raise ReadOnlyMomentError(
+            f"{what} changes the database, and this connection is read-only", hint=hint
+        )
+
+
+def _only_reads(command: Any) -> bool:
+    if isinstance(command, commands.UseBranch):
+        return command.if_missing is commands.IfMissing.REFUSE
+    options = getattr(command, "options", None)
+    return type(command) in _READING or (options is not None and options.is_dry_run)
 
 
 def _create_branch(session: HeadSession, command: Any, moment: Moment | None) -> CommandResult:
@@ -156,7 +189,14 @@ def _set_transaction(session: HeadSession, command: Any, _moment: Moment | None)
     """Every level is served by what SQLite gives: serializable writers, snapshot readers."""
     if command.read_only is not None:
         if session.as_of is not None and not command.read_only:
-            raise NotSupportedError("a connection to the past is read-only")
+            raise NotSupportedError(
+                "a connection to the past is read-only",
+                hint=f"CREATE BRANCH ... AS OF LSN {session.as_of} makes a place to go on from",
+            )
+        if session.read_only and not command.read_only:
+            raise ReadOnlyMomentError(
+                "this connection was opened read-only, and stays so", hint=OPENED_READ_ONLY
+            )
         if session.as_of is None:
             flag = "ON" if command.read_only else "OFF"
             run(session.kernel, f"PRAGMA query_only = {flag}")
@@ -186,6 +226,14 @@ def _text(moment: Any) -> str | None:
     return None if moment is None else moment.strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
+_READING = (
+    commands.ShowBranches,
+    commands.ShowSnapshots,
+    commands.ShowLog,
+    commands.SetTransaction,
+    commands.SetCommitAuthor,  # waits for a commit; in an open transaction SQLite refuses it
+    commands.SetCommitMessage,
+)
 _RUNNERS: dict[type, Callable[[Any, Any, Moment | None], CommandResult]] = {
     **MERGE_RUNNERS,
     commands.CreateBranch: _create_branch,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dosql_core.command_result import CommandResult
-from dosql_core.errors import NotSupportedError
+from dosql_core.errors import NotSupportedError, ReadOnlyMomentError
+from dosql_core.errors.moments import OPENED_READ_ONLY
 from dosql_core.language.classify import Pragma, Statement
 from dosql_core.options import Durability
 
@@ -55,6 +56,14 @@ def _journal_mode(session: HeadSession, pragma: Pragma, value: str | None) -> Co
 def _locking_mode(session: HeadSession, pragma: Pragma, value: str | None) -> CommandResult | None:
     if value == "exclusive":
         raise NotSupportedError("locking_mode=exclusive would keep history from reading the WAL")
+    return None
+
+
+def _query_only(session: HeadSession, pragma: Pragma, value: str | None) -> CommandResult | None:
+    if session.read_only and value in ("0", "off", "false", "no"):
+        raise ReadOnlyMomentError(
+            "this connection was opened read-only, and stays so", hint=OPENED_READ_ONLY
+        )
     return None
 
 
@@ -109,6 +118,7 @@ _ANSWERS = {
     "locking_mode": _locking_mode,
     "wal_checkpoint": _wal_checkpoint,
     "wal_autocheckpoint": _wal_autocheckpoint,
+    "query_only": _query_only,
     "writable_schema": _writable_schema,
     "mmap_size": _mmap_size,
     "busy_timeout": _busy_timeout,

@@ -20,6 +20,7 @@ from dosql_core.errors import (
     BranchInUseError,
     BranchNotFoundError,
     NoHistoryError,
+    OperationalError,
     ReadOnlyMomentError,
     UncommittedChangesError,
     WaitTimeoutError,
@@ -54,6 +55,7 @@ from dosql_core.kernel.connection import (
 from dosql_core.kernel.empty_file import format_of
 from dosql_core.kernel.head_connection import HeadConnection
 from dosql_core.kernel.log_table import register_log_table
+from dosql_core.kernel.past_guard import Authorizer, PastGuard
 from dosql_core.kernel.past_vfs import CACHE_KIB_OF_A_CONNECTION, past_vfs, view_uri
 from dosql_core.language.classify import Statement
 from dosql_core.language.moments import MomentClause, MomentKind
@@ -98,6 +100,28 @@ class Session:
 
     def forget_commit(self) -> None:
         """A statement runs after the last commit."""
+
+    @property
+    def has_attached_the_past(self) -> bool:
+        """Whether names may be looked for in the past that this connection has read."""
+        return False
+
+    def set_authorizer(self, authorizer: Authorizer | None) -> None:
+        """Have SQLite ask a program's callback about every statement it compiles."""
+        self.kernel.authorizer = authorizer
+
+    def reading_the_past(self) -> contextlib.AbstractContextManager[None]:
+        """A block in which what `rewrite_as_of` returned is compiled."""
+        return contextlib.nullcontext()
+
+    def take_the_past_away(self) -> bool:
+        """After a refused statement: whether it was for the past that has been read.
+
+        Then the past is out of the way, and the statement may be run again. A statement that only
+        looks around may be run beside a past that is still being read: inside `reading_the_past`.
+        Errors: OperationalError for a table that is there in a past that is still being read only.
+        """
+        return False
 
     def run_command(self, statement: Statement, parameters: Any) -> CommandResult:
         """Carry out one of our own statements."""
@@ -171,10 +195,12 @@ class _HistorySession(Session):
 
     def _equip(self) -> None:
         """Give the kernel connection what belongs to history."""
+        self._guard = PastGuard(self.kernel)
         self._views = AttachedViews(
             self.kernel,
             lambda branch_id, lsn: self.database.known(branch_id).view(lsn),
             AttachableView,
+            self._guard,
         )
         self._tables = HistoryTables(self.kernel, self.database, self.branch_id, self.as_of)
         register_log_table(self.kernel, self._walk_log)
@@ -213,6 +239,30 @@ class _HistorySession(Session):
         """The schema name under which the state of a moment can be read by this connection."""
         resolved = self.resolve(moment)
         return self._views.schema_of(resolved.branch_id, resolved.lsn)
+
+    @property
+    def has_attached_the_past(self) -> bool:
+        return self._views.any
+
+    def set_authorizer(self, authorizer: Authorizer | None) -> None:
+        self._guard.set_program(authorizer)
+
+    def reading_the_past(self) -> contextlib.AbstractContextManager[None]:
+        return self._guard
+
+    def take_the_past_away(self) -> bool:
+        guard = self._guard
+        strayed, guard.strayed = guard.strayed, None
+        if strayed is None:
+            return False
+        if not self._views.detach_all() and guard.misses_a_table:
+            raise OperationalError(
+                f"no such table: {strayed}",
+                code="STMT_TABLE_NOT_FOUND",
+                hint="it is in the past that this connection reads; for DROP ... IF EXISTS, end "
+                "the transaction or close the cursor that reads it",
+            )
+        return True
 
     def moment_of(self, clause: MomentClause, values: tuple[SqlValue, ...]) -> Moment:
         """The moment a clause means with these values for its parameters."""
@@ -267,13 +317,17 @@ class _HistorySession(Session):
 
     def run_command(self, statement: Statement, parameters: Any) -> CommandResult:
         try:
-            return run_command(self, statement, parameters)
+            with self._guard:
+                return run_command(self, statement, parameters)
         finally:
             self.forget_commit()  # a merge or a restore is the newest commit now, not our last one
 
     def use_branch(self, name: str) -> None:
         """Go on with another branch; everything registered on the old kernel is gone."""
-        raise ReadOnlyMomentError("a connection to the past stays where it is")
+        raise ReadOnlyMomentError(
+            f"a connection to the past stays where it is, and this one reads LSN {self.as_of}",
+            hint="connect with branch=, or read the branch with AS OF BRANCH",
+        )
 
 
 class HeadSession(_HistorySession):
@@ -511,14 +565,18 @@ class PastSession(_HistorySession):
         raise WaitTimeoutError(f"this connection reads LSN {self.lsn} for ever", hint="")
 
     def set_commit_metadata(self, author: str | None, message: str | None) -> None:
-        raise ReadOnlyMomentError("the past cannot be written")
+        raise ReadOnlyMomentError(
+            "the past cannot be written", hint="use a connection without as_of"
+        )
 
     def content_mark(self) -> tuple[int, ...]:
         return ()  # nothing ever changes here
 
     def describe_commit(self, **_changes: str | None) -> None:
         """Refuse SET COMMIT: nothing is ever committed here."""
-        raise ReadOnlyMomentError("the past cannot be written")
+        raise ReadOnlyMomentError(
+            "the past cannot be written", hint="use a connection without as_of"
+        )
 
     def close(self) -> None:
         self.kernel.close(True)

@@ -21,6 +21,7 @@ from dosql_core.errors import (
     ConnectionClosedError,
     ProgrammingError,
 )
+from dosql_core.identifiers import MAIN_BRANCH
 from dosql_core.kernel.connection import KernelConnection, KernelCursor
 from dosql_core.kernel.error_translation import (
     KernelBusyErrors,
@@ -123,15 +124,21 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
         level = valid_level(isolation_level)
         mode = valid_autocommit(autocommit)
         self._let_go_of_former_database()
+        branch = location.branch if branch is None else branch
+        as_of = location.as_of if as_of is None else as_of
+        _check_types(timeout, branch, retention)
+        read_only = read_only if location.read_only is None else location.read_only
+        needs_what_is_there = read_only or branch not in (None, MAIN_BRANCH) or as_of is not None
+        create = create and not needs_what_is_there if location.create is None else location.create
         options = SessionOptions(
             durability=_valid_durability(durability),
             timeout_seconds=timeout,
-            read_only=read_only if location.read_only is None else location.read_only,
+            read_only=read_only,
             cached_statements=cached_statements,
             database=DatabaseOptions(
                 history=history,
                 changes=changes,
-                create=create if location.create is None else location.create,
+                create=create,
                 retention=retention,
             ),
         )
@@ -377,7 +384,8 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
     def _probe_columns(self, sql: str) -> Any:
         """Names and declared types of the columns a statement would return; nothing is run."""
         try:
-            self._compile(sql)
+            with self._session.reading_the_past():
+                self._compile(sql)
         except KernelError:
             return None
         return self._probed
@@ -409,6 +417,15 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
 
 def _refuse_closed() -> NoReturn:
     raise ConnectionClosedError(CLOSED_CONNECTION)
+
+
+def _check_types(timeout: Any, branch: Any, retention: Any) -> None:
+    if not hasattr(timeout, "__float__"):
+        raise TypeError(f"timeout must be a real number, not {type(timeout).__name__}")
+    if not isinstance(branch, str | None):
+        raise TypeError(f"branch must be a name, not {type(branch).__name__}")
+    if not isinstance(retention, Retention | None):
+        raise TypeError(f"retention must be a Retention, not {type(retention).__name__}")
 
 
 def _valid_durability(durability: str | Durability) -> Durability:

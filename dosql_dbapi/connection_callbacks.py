@@ -112,8 +112,8 @@ class ConnectionCallbacks(ConnectionState):
         self._check_usable()
         guarded = None if authorizer_callback is None else guarded_authorizer(authorizer_callback)
 
-        def register(kernel: KernelConnection) -> None:
-            kernel.authorizer = guarded
+        def register(_kernel: KernelConnection) -> None:
+            self._session.set_authorizer(guarded)
 
         self._register("authorizer", register)
 

@@ -10,6 +10,7 @@ from dosql_core.errors import CursorClosedError
 from dosql_core.kernel.connection import KernelCursor
 from dosql_core.kernel.error_translation import KernelError, translate
 from dosql_dbapi.connection_state import ConnectionState
+from dosql_dbapi.recovery import translated_for
 
 if TYPE_CHECKING:
     from dosql_dbapi.cursor import Cursor
@@ -65,7 +66,7 @@ class ConnectionTransactions(ConnectionState):
             _run(self._control, sql)
         except KernelError as error:
             self._after_failure()
-            raise translate(error) from error
+            raise translated_for(self, error) from error
         if not is_writing:
             self._mark_deferred()
 
@@ -84,7 +85,7 @@ class ConnectionTransactions(ConnectionState):
             if not self._in_autocommit():  # another thread of this connection was faster
                 return
             self._after_failure()
-            raise translate(error) from error
+            raise translated_for(self, error) from error
 
     def _implicit_begin(self) -> str | None:
         if self._autocommit != LEGACY_TRANSACTION_CONTROL or self._isolation_level is None:

@@ -79,6 +79,16 @@ def execute_other(cursor: Cursor, connection: Connection, sql: str, parameters: 
     text = statement.text
     if statement.as_of is not None:
         text, parameters = connection._session.rewrite_as_of(statement, parameters)
+        with connection._session.reading_the_past():
+            _execute_kind(cursor, connection, statement, text, parameters)
+    else:
+        _execute_kind(cursor, connection, statement, text, parameters)
+
+
+def _execute_kind(
+    cursor: Cursor, connection: Connection, statement: Statement, text: str, parameters: Any
+) -> None:
+    kind = statement.kind
     if kind is StatementKind.PRAGMA:
         verdict = connection._check_pragma(statement)
         if verdict is not None and not isinstance(verdict, str):
@@ -202,6 +212,7 @@ def execute_many(cursor: Cursor, sql: str, sets: Iterable[Any]) -> None:
             return
         if connection._in_autocommit() and connection._begin_sql and begins_implicitly(statement):
             connection._begin_write(cursor)
+        recovery.compile_without_the_past(connection, text)
         counted = _Counted(connection)
         try:
             _run_many(cursor, text, counted.count(sets))

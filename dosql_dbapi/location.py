@@ -17,8 +17,7 @@ _AGAINST_HISTORY = ("immutable", "nolock", "psow", "vfs")
 class Location:
     """A database to open.
 
-    Shape: `path` is a path, or a URI when `is_uri`. `read_only` and `create` are None where the
-           caller's options decide.
+    Shape: `path` is a path, or a URI when `is_uri`. Where it says None, the caller decides.
     """
 
     path: str
@@ -26,13 +25,16 @@ class Location:
     is_in_memory: bool = False
     read_only: bool | None = None
     create: bool | None = None
+    branch: str | None = None
+    as_of: str | None = None
 
 
 def locate(database: Any, *, uri: bool, history: bool) -> Location:
     """What and where to open; `uri` says that a text beginning with `file:` is a URI.
 
     Errors: TypeError when `database` is no path; NotSupportedError for a URI that asks SQLite for
-            what would lose history; OperationalError for an access mode that does not exist.
+            what would lose history; OperationalError for an access mode that does not exist, or
+            the name of another machine; NoHistoryError for a branch or a moment without history.
     """
     path = os.fsdecode(os.fspath(database))
     _require_utf8(path)
@@ -44,15 +46,18 @@ def locate(database: Any, *, uri: bool, history: bool) -> Location:
     _require_utf8(name)
     mode = query.get("mode")
     if mode not in (None, "ro", "rw", "rwc", "memory"):
-        raise OperationalError(f"no such access mode: {mode}")
+        raise OperationalError(
+            f"no such access mode: {mode}", hint="mode= is one of ro, rw, rwc and memory"
+        )
     if mode == "memory" or name in ("", ":memory:"):
         if query.get("cache") == "shared":
             return Location(_shared_memory_uri(name), is_uri=True, is_in_memory=True)
         return Location(path, is_uri=True, is_in_memory=True)
     if query.get("vfs") == "memdb":
         return Location(path, is_uri=True, is_in_memory=True)
+    branch, as_of = query.get("branch"), query.get("as_of")
     if not history:
-        return Location(path, is_uri=True)
+        return Location(path, is_uri=True, branch=branch, as_of=as_of)
     for parameter in _AGAINST_HISTORY:
         if parameter in query:
             raise NotSupportedError(
@@ -63,6 +68,8 @@ def locate(database: Any, *, uri: bool, history: bool) -> Location:
         name,
         read_only=True if mode == "ro" else None,
         create=False if mode in ("ro", "rw") else None,
+        branch=branch,
+        as_of=as_of,
     )
 
 
@@ -90,5 +97,11 @@ def _uri_parts(uri: str) -> tuple[str, dict[str, str]]:
     rest = uri.removeprefix("file:").partition("#")[0]
     path, _, query = rest.partition("?")
     if path.startswith("//"):  # an authority: empty or localhost
-        path = "/" + path[2:].partition("/")[2]
+        authority, _, path = path[2:].partition("/")
+        if authority not in ("", "localhost"):
+            raise OperationalError(
+                f"invalid uri authority: {authority}",
+                hint="a path with a root has three slashes: file:///var/app.db",
+            )
+        path = "/" + path
     return os.fsdecode(unquote_to_bytes(path)), dict(parse_qsl(query, keep_blank_values=True))

@@ -26,7 +26,9 @@ from dosql_core.errors import (
     UnsupportedParameterError,
     WrongThreadError,
 )
+from dosql_core.errors.moments import OPENED_READ_ONLY
 from dosql_core.kernel.error_translation import (
+    KernelAuthError,
     KernelBindingsError,
     KernelClosedErrors,
     KernelError,
@@ -98,12 +100,31 @@ def recover(cursor: Cursor, sql: Any, parameters: Any, error: Exception) -> None
         execute_elsewhere(cursor, connection, sql, parameters)
         return
     connection._after_failure()
+    if isinstance(error, KernelAuthError) and connection._session.take_the_past_away():
+        with connection._session.reading_the_past():
+            cursor.execute(sql, parameters)
+        return
     cursor._rowcount = -1
     if isinstance(error, UnicodeDecodeError):  # its column is worth knowing
         cursor._described = sql
     else:
         cursor._described = None
     raise_translated(cursor, parameters, error)
+
+
+def compile_without_the_past(connection: Connection, sql: str) -> None:
+    """See to it that a statement whose parameters can be read only once finds no table of the past.
+
+    Errors: OperationalError when the table it names is in a past that is being read only.
+    """
+    if not connection._session.has_attached_the_past:
+        return
+    try:
+        connection._compile(sql)
+    except KernelAuthError:
+        connection._session.take_the_past_away()
+    except KernelError:
+        pass  # the statement itself will say so
 
 
 def fetch_failed(cursor: Cursor, error: Exception) -> NoReturn:
@@ -135,10 +156,7 @@ def raise_translated(cursor: Cursor, parameters: Any, error: Exception) -> NoRet
     if isinstance(error, KernelTooBigError) and connection._is_text_too_long(error):
         raise translate_text_too_long(error) from error
     if isinstance(error, KernelError):
-        translated = translate(error)
-        if isinstance(translated, ReadOnlyMomentError):
-            _tell_why_read_only(translated, connection)
-        raise translated from error
+        raise translated_for(connection, error) from error
     failure = callback_failure(connection._callbacks, error)
     if failure is not None:
         raise failure from error
@@ -153,11 +171,18 @@ def raise_translated(cursor: Cursor, parameters: Any, error: Exception) -> NoRet
     raise error
 
 
-def _tell_why_read_only(error: ReadOnlyMomentError, connection: Connection) -> None:
+def translated_for(connection: Any, failure: KernelError) -> Exception:
+    """One of our errors for one of the kernel's; a refused write says why it was."""
+    error = translate(failure)
+    if not isinstance(error, ReadOnlyMomentError):
+        return error
     as_of = connection._session.as_of
     if as_of is not None:
         error.args = (f"the past cannot be written, and this connection reads LSN {as_of}",)
         error.hint = f"CREATE BRANCH ... AS OF LSN {as_of} makes a place to go on from there"
+    elif connection._session.read_only:
+        error.hint = OPENED_READ_ONLY
+    return error
 
 
 def translate_text_too_long(error: Exception) -> Error:

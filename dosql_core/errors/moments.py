@@ -86,6 +86,10 @@ class NoHistoryError(NotSupportedError):
     hint = "open it with history=True"
 
 
+OPENED_READ_ONLY = "connect without read_only or mode=ro to write"
+"""The hint of a refusal that nothing on this connection can lift."""
+
+
 class ReadOnlyMomentError(OperationalError):
     """A write to the past, to a read-only transaction or to a read-only connection."""
 

@@ -234,7 +234,8 @@ class Branches:
             branch = refs.branch(name)
             if branch.parent_id is None:
                 raise InvalidBranchNameError(
-                    f"branch {name!r} is the database itself; it keeps its name"
+                    f"branch {name!r} is the database itself; it keeps its name",
+                    hint=f"CREATE BRANCH {new_name!r} makes a branch of that name",
                 )
             if new_name.casefold() != name.casefold():
                 refs.refuse_taken_name(new_name)

@@ -45,7 +45,7 @@ def refuse_impossible_path(path: str, directory: str, *, create: bool) -> None:
     if not create:
         raise DatabaseNotFoundError(
             f"there is no database at {path}",
-            hint="check the path; create=True makes a new one",
+            hint="check the path; a database is made by connecting to write to it",
         )
     parent = os.path.dirname(path)
     if not os.path.isdir(parent):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import fcntl
 import os
 import re
@@ -32,6 +33,7 @@ from dosql_core.storage.checked_document import read_document, write_document
 FORMAT_VERSION = 1
 _KIND = "refs"
 _NAME_LENGTH_MAX = 255
+_NAMES_IN_A_HINT = 10
 _BRANCH_ID = re.compile(r"[a-z0-9-]+-[0-9a-f]{12,}")  # what `new_branch_id` makes
 
 
@@ -137,7 +139,7 @@ class RefsContent:
         found = self.find_branch(name)
         if found is not None:
             return found
-        known = ", ".join(sorted(branch.name for branch in self.branches.values()))
+        known = _nearest(name, [branch.name for branch in self.branches.values()])
         raise BranchNotFoundError(
             f"there is no branch {name!r}", hint=f"branches of this database: {known}"
         )
@@ -149,7 +151,7 @@ class RefsContent:
         """
         found = self.snapshots.get(name)
         if found is None:
-            known = ", ".join(sorted(self.snapshots)) or "none yet"
+            known = _nearest(name, list(self.snapshots))
             raise SnapshotNotFoundError(
                 f"there is no snapshot {name!r}", hint=f"snapshots of this database: {known}"
             )
@@ -173,7 +175,7 @@ class RefsContent:
         if branch is not None:
             raise BranchExistsError(
                 f"a branch {branch.name!r} exists already",
-                hint="CREATE BRANCH IF NOT EXISTS leaves it as it is",
+                hint="CREATE BRANCH IF NOT EXISTS leaves it as it is; or choose another name",
             )
 
     def forget_merges_after(self, branch_id: BranchId, lsn: Lsn) -> None:
@@ -265,6 +267,15 @@ class Refs:
             yield working
             write_document(self._path, _KIND, FORMAT_VERSION, _to_json(working))
             self._read_at = None
+
+
+def _nearest(wanted: str, names: list[str]) -> str:
+    """Names for a hint: all of them while they are few, else those that look most like `wanted`."""
+    if len(names) <= _NAMES_IN_A_HINT:
+        return ", ".join(sorted(names)) or "none yet"
+    shown = difflib.get_close_matches(wanted, names, _NAMES_IN_A_HINT) or sorted(names)
+    shown = shown[:_NAMES_IN_A_HINT]
+    return f"{', '.join(shown)} and {len(names) - len(shown)} others"
 
 
 def check_branch_name(name: str) -> BranchName:

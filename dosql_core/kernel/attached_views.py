@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -10,11 +11,11 @@ import apsw
 from dosql_core.errors import NotSupportedError
 from dosql_core.identifiers import BranchId, Lsn
 from dosql_core.kernel.connection import run
+from dosql_core.kernel.past_guard import SCHEMA_PREFIX, PastGuard
 from dosql_core.kernel.past_vfs import CACHE_KIB_OF_AN_ATTACHED_VIEW, Pages, past_vfs, view_uri
 from dosql_core.storage.page_history import PageView
 
 VIEWS_MAX = 16
-SCHEMA_PREFIX = "_dosql_"
 # What SQLite says of a definition that is right in its database, and wrong under another name.
 _SPELLS_OUT_MAIN = "cannot reference objects in database main"
 
@@ -27,10 +28,12 @@ class AttachedViews:
         connection: apsw.Connection,
         open_view: Callable[[BranchId, Lsn], PageView],
         make_attachable: Callable[[PageView], Pages],
+        guard: PastGuard | None = None,
     ) -> None:
         self._connection = connection
         self._open_view = open_view
         self._make_attachable = make_attachable  # for one that can stand under no name but main
+        self._guard = guard
         self._attached: OrderedDict[tuple[BranchId, Lsn], str] = OrderedDict()
 
     def has(self, branch_id: BranchId, lsn: Lsn) -> bool:
@@ -58,7 +61,21 @@ class AttachedViews:
                 raise
             self._attach_as_it_can_be(view, schema, lsn)
         self._attached[key] = schema
+        if self._guard is not None:
+            self._guard.watch(schema)
         return schema
+
+    @property
+    def any(self) -> bool:
+        """Whether a moment is attached."""
+        return bool(self._attached)
+
+    def detach_all(self) -> bool:
+        """Detach every moment that nothing reads any more, and tell whether none is left."""
+        for key, schema in list(self._attached.items()):
+            with contextlib.suppress(apsw.SQLError):  # in use by a cursor or a transaction
+                self._detach(key, schema)
+        return not self._attached
 
     def _attach(self, pages: Pages, schema: str) -> None:
         name = past_vfs().register(pages)
@@ -85,8 +102,13 @@ class AttachedViews:
         while len(self._attached) >= max(VIEWS_MAX, keep):
             key = next(iter(self._attached))
             try:
-                run(self._connection, f'DETACH DATABASE "{self._attached[key]}"')
+                self._detach(key, self._attached[key])
             except apsw.SQLError:  # in use by a cursor or a transaction
                 self._attached.move_to_end(key)
                 return
-            del self._attached[key]
+
+    def _detach(self, key: tuple[BranchId, Lsn], schema: str) -> None:
+        run(self._connection, f'DETACH DATABASE "{schema}"')
+        del self._attached[key]
+        if self._guard is not None:
+            self._guard.forget(schema)

@@ -42,6 +42,7 @@ from dosql_core.errors import (
 )
 
 KernelError = apsw.Error
+KernelAuthError = apsw.AuthError
 KernelBindingsError = apsw.BindingsError
 KernelBusyErrors = (apsw.BusyError, apsw.LockedError)
 KernelClosedErrors = (apsw.CursorClosedError, apsw.ConnectionClosedError)

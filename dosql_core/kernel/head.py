@@ -173,7 +173,7 @@ class Head:
             elif not create:
                 raise DatabaseNotFoundError(
                     f"there is no database at {place.database_path}",
-                    hint="check the path; create=True makes a new one",
+                    hint="check the path; a database is made by connecting to write to it",
                 )
         flags = OPEN_READ_WRITE | (OPEN_CREATE if create else 0)
         pin = apsw.Connection(place.database_path, flags=flags, vfs=self.vfs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -156,3 +157,68 @@ def test_what_needs_the_whole_branch_is_refused_inside_a_transaction(con: Any, s
     assert told.value.code == "UNCOMMITTED_CHANGES"
     con.rollback()
     con.execute(sql)
+
+
+WRITES_OF_OURS = (
+    "create branch other",
+    "checkout branch if not exists other",
+    "alter branch dev rename to other",
+    "alter branch dev protect",
+    "drop branch dev",
+    "hydrate branch dev",
+    "drop snapshot s",
+    "create snapshot other",
+    "restore to lsn 1",
+    "restore branch dev to lsn 1",
+    "restore table t to lsn 1",
+    "compact history",
+    "merge branch dev",
+    "revert lsn 1",
+    "rebase branch dev",
+)
+
+
+@pytest.mark.parametrize("how", ["opened so", "set so", "a block"])
+def test_our_statements_do_not_write_where_nothing_may(con: Any, path: str, how: str) -> None:
+    con.execute("create branch dev")
+    con.execute("create snapshot s")
+    before = con.execute("show branches").fetchall()
+    with contextlib.closing(dosql_dbapi.connect(path, read_only=how == "opened so")) as reader:
+        if how == "set so":
+            reader.execute("set transaction read only")
+        with reader.transaction(read_only=True) if how == "a block" else contextlib.nullcontext():
+            for statement in WRITES_OF_OURS:
+                with pytest.raises(ReadOnlyMomentError):
+                    reader.execute(statement)
+            assert reader.execute("show branches").fetchall() == before
+        assert len(reader.execute("show snapshots").fetchall()) == 1
+    assert con.execute("show branches").fetchall() == before
+
+
+def test_a_connection_to_the_past_changes_nothing_but_may_fork(con: Any, path: str) -> None:
+    con.execute("insert into t values (1)")
+    con.commit()
+    con.execute("create branch dev")
+    con.execute("create snapshot s")
+    with contextlib.closing(dosql_dbapi.connect(path, as_of=1)) as past:
+        for statement in WRITES_OF_OURS:
+            if not statement.startswith(("create", "checkout")):
+                with pytest.raises(ReadOnlyMomentError):
+                    past.execute(statement)
+        past.execute("create branch before")
+        past.execute("create snapshot at_first")
+    assert con.execute("select count(*) from t as of branch before").fetchone() == (0,)
+    assert con.execute("select count(*) from t as of snapshot at_first").fetchone() == (0,)
+    assert count(con) == 1
+
+
+def test_what_was_opened_to_be_read_stays_so(con: Any, path: str) -> None:
+    with contextlib.closing(dosql_dbapi.connect(path, read_only=True)) as reader:
+        for statement in ("set transaction read write", "pragma query_only = 0"):
+            with pytest.raises(ReadOnlyMomentError, match="opened read-only") as told:
+                reader.execute(statement)
+        with pytest.raises(ReadOnlyMomentError) as told:
+            reader.execute("insert into t values (1)")
+        assert "SET TRANSACTION" not in told.value.hint
+        reader.execute("set transaction read only")
+    assert count(con) == 0
