@@ -8,13 +8,16 @@ its own write transaction can use it.
 from __future__ import annotations
 
 import fcntl
-import itertools
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections import defaultdict
 from dataclasses import replace
+from itertools import accumulate, islice
+from operator import lt
+from typing import cast
 
 import apsw
 
@@ -26,12 +29,18 @@ from dosql_core.kernel.connection import run
 from dosql_core.kernel.group_commit import GroupCommit
 from dosql_core.kernel.wal_index import WalIndex, WalState
 from dosql_core.kernel.wal_position import CapturedPosition, LsnClock, first_uncaptured_frame
+from dosql_core.storage.block_encoding import Version
 from dosql_core.storage.branch_history import BranchHistory
 from dosql_core.storage.page_history import PageHistory, PageView
 from dosql_core.storage.page_walk import LiveCommit
-from dosql_core.storage.segment_format import CommitFlag, CommitRecord, NewCommit
+from dosql_core.storage.sealing import PageVersions
+from dosql_core.storage.segment_format import (
+    CommitDetails,
+    CommitFlag,
+    CommitRecord,
+    NewCommits,
+)
 from dosql_core.storage.wal_frames import (
-    CommitFrames,
     FrameRun,
     commits_of,
     read_frames,
@@ -119,34 +128,34 @@ class Capture:
                 raise CorruptStoreError(
                     f"the checksum of WAL frame {state.frames} is not the one the WAL index has"
                 )
-            commits = list(commits_of(run))
-            starts = [commit.first_frame for commit in commits]
-            known, ring = self._known_times(captured, state, starts)
-            records = [
-                NewCommit(Lsn(lsn), at, commit.page_count, flags)
-                for lsn, (at, flags), commit in zip(
-                    range(newest + 1, newest + 1 + len(commits)), known, commits, strict=True
-                )
-            ]
-            self._add_descriptions(connection, records, self._last_time(newest))
+            ends = run.ends_of_commits()
+            starts = [first, *[first + end for end in ends[:-1]]]
+            times, estimated, ring = self._known_times(captured, state, starts)
+            page_counts = list(filter(None, run.sizes_after))
+            told = {index: CommitDetails(CommitFlag.ESTIMATED_TIME) for index in estimated}
+            self._add_details(connection, times, told, self._last_time(newest))
             done = 0
-            while done < len(commits):
+            while done < len(ends):
                 begins = done
-                done += _some_commits(commits, done, SEAL_BYTES_MAX // page_size)
-                last_frame = starts[done] - 1 if done < len(commits) else state.frames
+                done += _some_commits(ends, done, SEAL_BYTES_MAX // page_size)
+                last_frame = starts[done] - 1 if done < len(ends) else state.frames
                 captured = CapturedPosition(
                     salts=state.salts,
                     frame=last_frame,
                     checksum=run.checksum_of(last_frame, descriptor, page_size),
                     is_complete=False,
-                    ring=ring if done == len(commits) else captured.ring,
+                    ring=ring if done == len(ends) else captured.ring,
                     checkpointed=captured.checkpointed,
                 )
+                commits = NewCommits(
+                    Lsn(newest + 1 + begins),
+                    times[begins:done],
+                    page_counts[begins:done],
+                    {at - begins: told[at] for at in told.keys() & range(begins, done)},
+                )
                 self._history.seal(
-                    records[begins:done],
-                    self._versions(
-                        run, commits[begins:done], records[begins].lsn, last_frame, state
-                    ),
+                    commits,
+                    self._versions(run, commits, starts[begins], last_frame, state),
                     captured=captured.to_json(),
                     predecessor=self._predecessor,
                 )
@@ -176,20 +185,20 @@ class Capture:
                 f"the checksum of WAL frame {state.frames} is not the one the WAL index has"
             )
         commits = list(commits_of(run))
-        known, ring = self._known_times(after, state, [begins for begins, _, _ in commits])
-        if any(flags & CommitFlag.ESTIMATED_TIME for _, flags in known):
+        times, estimated, ring = self._known_times(
+            after, state, [begins for begins, _, _ in commits]
+        )
+        if estimated:
             return None
-        metadata = _commit_metadata(connection, Microseconds(known[0][0] - 1))
-        causes = self.causes.noted_after(Microseconds(known[0][0] - 1))
-        contents = dict(read_pages(descriptor, first, state.frames, page_size))
+        metadata = _commit_metadata(connection, Microseconds(times[0] - 1))
+        causes = self.causes.noted_after(Microseconds(times[0] - 1))
+        contents = dict(enumerate(read_pages(descriptor, first, state.frames, page_size), first))
         live: list[LiveCommit] = []
-        for number, ((_, size, frames), (at, flags)) in enumerate(
-            zip(commits, known, strict=True), start=1
-        ):
+        for number, ((_, size, frames), at) in enumerate(zip(commits, times, strict=True), start=1):
+            flags = CommitFlag.NONE
             author, message = metadata.get(at, (None, None))
             if at in self._descriptions:
-                more, author, message = self._descriptions[at]
-                flags |= more
+                flags, author, message = self._descriptions[at]
             pages: dict[int, bytes] = {
                 page: contents[frame] for page, frame in frames.items() if page <= size
             }
@@ -211,10 +220,14 @@ class Capture:
         with self:
             self._history.seal([], (), captured=position.to_json(), predecessor=None)
 
-    def _add_descriptions(
-        self, connection: apsw.Connection, records: list[NewCommit], after: Microseconds
+    def _add_details(
+        self,
+        connection: apsw.Connection,
+        times: list[Microseconds],
+        told: dict[int, CommitDetails],
+        after: Microseconds,
     ) -> None:
-        """Give those commits that carry an author, a message, a flag or causes what they carry.
+        """Tell of those commits that carry an author, a message, a flag or causes what they carry.
 
         None of them is older than the time `after`.
         """
@@ -222,48 +235,36 @@ class Capture:
         causes = self.causes.noted_after(after)
         if not metadata and not causes and not self._descriptions:
             return
-        for place, record in enumerate(records):
-            at, flags = record.committed_at, CommitFlag.NONE
+        for index, at in enumerate(times):
+            flags = told[index].flags if index in told else CommitFlag.NONE
             author, message = metadata.get(at, (None, None))
             if at in self._descriptions:
-                flags, author, message = self._descriptions.pop(at)
-            records[place] = record._replace(
-                flags=record.flags | flags,
-                author=author,
-                message=message,
-                causes=causes.get(at),
-            )
+                more, author, message = self._descriptions.pop(at)
+                flags |= more
+            details = CommitDetails(flags, author, message, causes.get(at))
+            if details != CommitDetails():
+                told[index] = details
 
     def _versions(
-        self,
-        run: FrameRun,
-        commits: list[CommitFrames],
-        first: Lsn,
-        last_frame: int,
-        state: WalState,
-    ) -> Iterator[tuple[PageNumber, Lsn, bytes]]:
-        """The page versions of consecutive commits, the first of LSN `first`, as the WAL has them.
+        self, run: FrameRun, commits: NewCommits, first: int, last: int, state: WalState
+    ) -> PageVersions:
+        """The page versions in frames `first` to `last`, which are those of `commits`.
 
         Of a page that a commit wrote twice, having spilled it, the later frame counts.
         """
-        descriptor, page_size = self._clock.descriptor(), self._history.page_size
-        first_frame = commits[0].first_frame
-        of_batch = slice(first_frame - run.first, last_frame + 1 - run.first)
-        following = iter(zip(itertools.count(first), commits, strict=False))
-        begins_commit = True
-        for (frame, content), page, size_after in zip(
-            read_pages(descriptor, first_frame, last_frame, page_size),
-            run.pages[of_batch],
-            run.sizes_after[of_batch],
-            strict=True,
-        ):
-            if begins_commit:
-                lsn, (_first_frame, page_count, frames) = next(following)
-            begins_commit = size_after != 0
-            if frames[page] == frame and page <= page_count:
-                yield page, Lsn(lsn), content
+        of_batch = slice(first - run.first, last + 1 - run.first)
+        ends = map(bool, run.sizes_after[of_batch])
+        lsns = accumulate(ends, initial=commits.first)  # one more than there are frames
+        contents = read_pages(self._clock.descriptor(), first, last, self._history.page_size)
+        versions: defaultdict[PageNumber, list[Version]] = defaultdict(list)
+        for page, lsn, content in zip(run.pages[of_batch], lsns, contents, strict=False):
+            versions[page].append((Lsn(lsn), content))
+        if last - first >= len(commits):
+            for page, of_page in versions.items():
+                versions[page] = list(dict(of_page).items())
         if self._index.state().salts != state.salts:
             raise CorruptStoreError("the WAL was restarted while its frames were captured")
+        return versions
 
     def _predecessor(self, page: PageNumber, lsn: Lsn) -> bytes | None:
         """The version of a page that an ancestor left, for a fork's first version of it."""
@@ -283,39 +284,31 @@ class Capture:
 
     def _known_times(
         self, captured: CapturedPosition, state: WalState, starts: list[int]
-    ) -> tuple[list[tuple[Microseconds, CommitFlag]], int]:
-        """When each commit happened, and the entry of the ring after the last of them.
+    ) -> tuple[list[Microseconds], list[int], int]:
+        """When each commit happened, which times are estimated, and the ring's entry after them.
 
         Times nobody noted lie between those that were. Entries of commits in flight stay for the
         next capture.
         """
         noted = self._times.since(captured.ring)
-        salt = _native(state.salts[0])
-        entries = [noted.get(time_key(salt, begins - 1)) for begins in starts]
+        base = time_key(_native(state.salts[0]), 0) - 1  # frames before a commit: one less
+        places = list(map(noted.places.get, [base + begins for begins in starts]))
         if starts and starts[0] == 1:
             # noted when the WAL was empty, or at the end of the generation before this one
             before = time_key(_native(captured.salts[0]), captured.frame)
-            entries[0] = max(
-                (time for key, time in noted.items() if key == before or begins_a_generation(key)),
+            places[0] = max(
+                (
+                    place
+                    for key, place in noted.places.items()
+                    if key == before or begins_a_generation(key)
+                ),
                 default=None,
             )
-        ring = max((entry[0] + 1 for entry in entries if entry), default=captured.ring)
-        found = [entry[1] if entry else None for entry in entries]
-        upper = Microseconds(time.time_ns() // 1000)
-        upper_bounds = []
-        for at in reversed(found):
-            upper = upper if at is None else at
-            upper_bounds.append(upper)
-        upper_bounds.reverse()
-        times: list[tuple[Microseconds, CommitFlag]] = []
-        last = self._last_time(self._history.newest_lsn)
-        for at, bound in zip(found, upper_bounds, strict=True):
-            flags = CommitFlag.NONE
-            if at is None:
-                at, flags = Microseconds(bound - 1), CommitFlag.ESTIMATED_TIME
-            last = Microseconds(max(at, last + 1))
-            times.append((last, flags))
-        return times, ring
+        found = [None if place is None else noted.times[place] for place in places]
+        known = [place for place in places if place is not None]
+        ring = noted.first + max(known) + 1 if known else captured.ring
+        times, estimated = _settled(found, self._last_time(self._history.newest_lsn))
+        return times, estimated, ring
 
     def close(self) -> None:
         """Give the file lock's descriptor and the parent's segments back."""
@@ -324,14 +317,33 @@ class Capture:
         os.close(self._lock_descriptor)
 
 
-def _some_commits(commits: list[CommitFrames], start: int, frames_max: int) -> int:
-    """How many commits from `start` make one seal: bounded in frames, at least one commit."""
-    frames = 0
-    for number in range(start, len(commits)):
-        frames += len(commits[number].frames)
-        if frames > frames_max and number > start:
-            return number - start
-    return len(commits) - start
+def _settled(
+    found: list[Microseconds | None], last: Microseconds
+) -> tuple[list[Microseconds], list[int]]:
+    """Times that ascend from `last` on, where one is not known in between; and which those are."""
+    if None not in found:
+        known = cast(list[Microseconds], found)
+        if not known or (known[0] > last and all(map(lt, known, islice(known, 1, None)))):
+            return known, []
+    upper = Microseconds(time.time_ns() // 1000)
+    upper_bounds = []
+    for at in reversed(found):
+        upper = upper if at is None else at
+        upper_bounds.append(upper)
+    times: list[Microseconds] = []
+    for at, bound in zip(found, reversed(upper_bounds), strict=True):
+        last = Microseconds(max(bound - 1 if at is None else at, last + 1))
+        times.append(last)
+    return times, [index for index, at in enumerate(found) if at is None]
+
+
+def _some_commits(ends: list[int], start: int, frames_max: int) -> int:
+    """How many commits from `start` make one seal: bounded in frames, at least one commit.
+
+    Shape: `ends` counts the frames up to the end of each commit.
+    """
+    frames_before = ends[start - 1] if start else 0
+    return max(1, bisect_right(ends, frames_before + frames_max) - start)
 
 
 def _commit_metadata(

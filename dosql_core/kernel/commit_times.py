@@ -13,7 +13,7 @@ import os
 import struct
 import time
 from collections.abc import Callable
-from typing import cast
+from typing import NamedTuple, cast
 
 from dosql_core.errors import CorruptStoreError
 from dosql_core.identifiers import Microseconds
@@ -34,8 +34,16 @@ _PAGE_BYTES = 4096
 _ENTRIES_OF_A_PAGE = _PAGE_BYTES // 16
 
 
-NotedTime = tuple[int, Microseconds]
-"""Which entry of the ring says when a commit happened, and when that was."""
+class NotedTimes(NamedTuple):
+    """What a part of the ring says.
+
+    Shape: `times` are those of the entries from `first` on; `places` says which of them is the one
+           of a key (see `time_key`).
+    """
+
+    first: int
+    times: list[Microseconds]
+    places: dict[int, int]
 
 
 class CommitTimes:
@@ -123,8 +131,8 @@ class CommitTimes:
         begins = page * _ENTRIES_OF_A_PAGE - _HEADER_WORDS // 2
         return max(begins, 0), min(begins + _ENTRIES_OF_A_PAGE, CAPACITY)
 
-    def since(self, position: int) -> dict[int, NotedTime]:
-        """Times noted since `position`, by key (see `time_key`); overwritten ones are missing."""
+    def since(self, position: int) -> NotedTimes:
+        """Times noted since `position`; overwritten ones are missing."""
         end = self.words[_WORD_NEXT]
         first = max(position, end - CAPACITY, 0)
         wraps = min(end, (first | _MASK) + 1)
@@ -136,10 +144,10 @@ class CommitTimes:
                 entries = self.words[slot : slot + ((ends - begins) << 1)]
                 keys += entries[::2].tolist()
                 times += cast(list[Microseconds], entries[1::2].tolist())
-        found = dict(zip(keys, enumerate(times, first), strict=True))
+        places = dict(zip(keys, range(len(keys)), strict=True))
         if 0 in times:  # a power cut took an entry, but not the count of them
-            found = {key: noted for key, noted in found.items() if noted[1]}
-        return found
+            places = {key: place for key, place in places.items() if times[place]}
+        return NotedTimes(first, times, places)
 
     def last(self) -> tuple[int, Microseconds] | None:
         """Key and time of the newest entry."""

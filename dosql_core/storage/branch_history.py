@@ -39,11 +39,17 @@ from dosql_core.storage.newest_versions import NewestVersions
 from dosql_core.storage.sealing import (
     FindPredecessor,
     PageVersion,
+    PageVersions,
     Progress,
     SegmentSealing,
     settle_times,
 )
-from dosql_core.storage.segment_format import CommitRecord, NewCommit, SegmentHeader
+from dosql_core.storage.segment_format import (
+    CommitRecord,
+    NewCommit,
+    NewCommits,
+    SegmentHeader,
+)
 from dosql_core.storage.segment_reader import SegmentReader
 from dosql_core.storage.segment_stack import SegmentStack
 from dosql_core.storage.segment_writer import SegmentWriter, WrittenSegment
@@ -281,8 +287,8 @@ class BranchHistory:
 
     def seal(
         self,
-        commits: Sequence[NewCommit],
-        versions: Iterable[PageVersion],
+        commits: Sequence[NewCommit] | NewCommits,
+        versions: Iterable[PageVersion] | PageVersions,
         *,
         captured: dict[str, Any],
         predecessor: FindPredecessor | None = None,
@@ -293,7 +299,8 @@ class BranchHistory:
         It is durable on return. Without commits only `captured` is recorded.
 
         Shape:  commits are dense from `newest_lsn` + 1. A version is (page, lsn, content); no page
-                twice in a commit; in any order up to 64 MiB of them, beyond that in order of LSN.
+                twice in a commit; in any order up to 64 MiB of them, beyond that in order of LSN;
+                or all of them, each page with its (lsn, content), in no more than 64 MiB.
                 `predecessor` tells the content of a page of a fork before an LSN, as inherited; it
                 only serves to drop versions that change nothing.
         Errors: ValueError for commits or versions out of place; DiskFullError, DiskError, OSError.
@@ -304,10 +311,12 @@ class BranchHistory:
             if not commits:
                 self._swap(replace(manifest, captured=captured))
                 return
-            first, last = commits[0].lsn, commits[-1].lsn
-            if [c.lsn for c in commits] != list(range(manifest.newest_lsn + 1, last + 1)):
+            if not isinstance(commits, NewCommits):
+                commits = NewCommits.of(commits)
+            first, last = commits.first, commits.last
+            if first != manifest.newest_lsn + 1:
                 raise ValueError(
-                    f"commits {first} to {last} do not continue LSN {manifest.newest_lsn} densely"
+                    f"commits {first} to {last} do not continue LSN {manifest.newest_lsn}"
                 )
             written, name = self._write_sealed(commits, versions, predecessor, progress)
             segment = SegmentName(name, first, last, written.bytes, written.checksum)
@@ -388,8 +397,8 @@ class BranchHistory:
     @telling_disk_errors()
     def _write_sealed(
         self,
-        commits: Sequence[NewCommit],
-        versions: Iterable[PageVersion],
+        commits: NewCommits,
+        versions: Iterable[PageVersion] | PageVersions,
         predecessor: FindPredecessor | None,
         progress: Progress | None,
     ) -> tuple[WrittenSegment, str]:
@@ -398,12 +407,12 @@ class BranchHistory:
             self._newest.forget()
         previous_time = None
         # What the parent had is not known here; its pages beyond the fork's size are masked anyway.
-        page_count = commits[0].page_count if manifest.fork_lsn else 0
+        page_count = commits.page_counts[0] if manifest.fork_lsn else 0
         if manifest.newest_lsn > manifest.fork_lsn:
             previous = self.commit(manifest.newest_lsn)
             previous_time, page_count = previous.committed_at, previous.page_count
         commits = settle_times(commits, previous_time)
-        writer, name = self.begin_segment(commits[0].lsn, commits[-1].lsn)
+        writer, name = self.begin_segment(commits.first, commits.last)
         try:
             with writer:
                 sealing = SegmentSealing(
@@ -415,7 +424,10 @@ class BranchHistory:
                     inherits=manifest.fork_lsn > 0,
                     predecessor=predecessor,
                 )
-                sealing.add_all(versions, progress)
+                if isinstance(versions, dict):
+                    sealing.add_pages(versions)
+                else:
+                    sealing.add_all(versions, progress)
                 written = sealing.finish()
                 self.publish_segment(writer, name)
         except BaseException:

@@ -6,17 +6,32 @@ import json
 import struct
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from operator import sub
+from typing import NamedTuple
 
+from dosql_core.identifiers import Lsn, Microseconds
 from dosql_core.storage.page_codec import compress_table, decompress_table
-from dosql_core.storage.segment_format import CommitFlag, CommitRecord
+from dosql_core.storage.segment_format import (
+    COMMITS_PER_CHUNK,
+    CommitFlag,
+    CommitRecord,
+    NewCommits,
+)
 
 _HEAD = struct.Struct("<IqqqI6c")
 _FLAGS = [CommitFlag(number) for number in range(sum(CommitFlag) + 1)]
 _UNSIGNED = "BHIQ"
 _SIGNED = "bhiq"
+
+
+class PackedChunk(NamedTuple):
+    """A chunk as it is stored, with what the directory of chunks says of its first record."""
+
+    first_lsn: Lsn
+    first_time: Microseconds
+    content: bytes
 
 
 class CommitChunk:
@@ -90,16 +105,58 @@ class CommitChunk:
         ))  # fmt: skip
 
 
-def pack_chunk(records: Sequence[CommitRecord]) -> bytes:
-    """The bytes of a chunk of commit records.
+def pack_chunk(records: Sequence[CommitRecord]) -> PackedChunk:
+    """A chunk of commit records.
 
-    Shape:  at least one record; LSNs ascend, times do not descend.
-    Source: docs/formats/segment.md, "Commit chunks".
+    Shape: at least one record; LSNs ascend, times do not descend.
     """
-    first = records[0]
     lsns, times, page_counts, version_counts, stored_bytes, flags, *texts_of = zip(
         *records, strict=True
     )
+    texts = {
+        index: told
+        for index, told in enumerate(zip(*texts_of, strict=True))
+        if told != (None, None, None)
+    }
+    return _pack(lsns, times, page_counts, version_counts, stored_bytes, flags, texts)
+
+
+def pack_new_commits(
+    commits: NewCommits, version_counts: Sequence[int], stored_bytes: Sequence[int]
+) -> Iterator[PackedChunk]:
+    """The chunks of commits that were just sealed, for each of which the versions were counted."""
+    first, told = commits.first, commits.told
+    for begins in range(0, len(commits), COMMITS_PER_CHUNK):
+        ends = min(begins + COMMITS_PER_CHUNK, len(commits))
+        flags = bytearray(ends - begins)
+        texts = {}
+        for index in sorted(told.keys() & range(begins, ends)) if told else ():
+            flag, *text = told[index]
+            flags[index - begins] = flag
+            if text != [None, None, None]:
+                texts[index - begins] = tuple(text)
+        of_chunk = slice(begins, ends)
+        yield _pack(
+            range(first + begins, first + ends),
+            commits.times[of_chunk],
+            commits.page_counts[of_chunk],
+            version_counts[of_chunk],
+            stored_bytes[of_chunk],
+            flags,
+            texts,
+        )
+
+
+def _pack(
+    lsns: Sequence[int],
+    times: Sequence[int],
+    page_counts: Sequence[int],
+    version_counts: Sequence[int],
+    stored_bytes: Sequence[int],
+    flags: Sequence[int],
+    texts_of: Mapping[int, tuple[str | None, ...]],
+) -> PackedChunk:
+    """Source: docs/formats/segment.md, "Commit chunks"."""
     columns = [
         _column(_steps(lsns), _UNSIGNED),
         _column(_steps(times), _UNSIGNED),
@@ -109,20 +166,19 @@ def pack_chunk(records: Sequence[CommitRecord]) -> bytes:
         _column(flags, _UNSIGNED),
     ]
     texts = {
-        str(index): told if told[2] is not None else told[:2]
-        for index, told in enumerate(zip(*texts_of, strict=True))
-        if told != (None, None, None)
+        str(index): told if told[2] is not None else told[:2] for index, told in texts_of.items()
     }
     text = json.dumps(texts, ensure_ascii=False).encode() if texts else b""
     head = _HEAD.pack(
-        len(records),
-        first.lsn,
-        first.committed_at,
-        first.page_count,
+        len(lsns),
+        lsns[0],
+        times[0],
+        page_counts[0],
         len(text),
         *(column.typecode.encode() for column in columns),
     )
-    return compress_table(b"".join([head, *(column.tobytes() for column in columns), text]))
+    packed = compress_table(b"".join([head, *(column.tobytes() for column in columns), text]))
+    return PackedChunk(Lsn(lsns[0]), Microseconds(times[0]), packed)
 
 
 def _steps(values: Sequence[int]) -> list[int]:

@@ -23,14 +23,14 @@ from typing import NamedTuple
 from dosql_core.identifiers import Lsn, PageNumber
 from dosql_core.storage.block_encoding import Predecessor, Version, encode_block
 from dosql_core.storage.branch_history import BranchHistory
+from dosql_core.storage.commit_table import CommitChunk, PackedChunk, pack_chunk
 from dosql_core.storage.manifest import Manifest, SegmentName
 from dosql_core.storage.sealing import Progress
 from dosql_core.storage.segment_format import (
     CHAIN_DEPTH_MAX,
-    LOW_LSN_MASK,
-    LSN_OFFSET_BITS,
-    POSITION_BITS,
+    COMMITS_PER_CHUNK,
     BlockHeader,
+    CommitRecord,
     versions_per_block,
 )
 from dosql_core.storage.segment_reader import SegmentReader
@@ -88,34 +88,46 @@ class _Need:
             place += 1
         return False
 
-    def kept(self, page: PageNumber, versions: list[_Version]) -> list[Lsn]:
-        """The LSNs of those versions of a page that stay, ascending."""
-        lsns = [version[1] for version in versions]
-        following: list[int | None] = [*lsns[1:], None]
+    def kept(self, page: PageNumber, lsns: list[Lsn]) -> list[Lsn]:
+        """Those of the LSNs of all versions of a page that stay, ascending."""
+        following: list[Lsn | None] = [*lsns[1:], None]
         return [
-            Lsn(lsn)
+            lsn
             for lsn, next_lsn in zip(lsns, following, strict=True)
             if self.sees(page, lsn, next_lsn)
         ]
 
 
-_Version = tuple[int, int, int, int]
-"""A version in the index: its page, its LSN, the place of its segment, its location there."""
+class _KeptCommits(NamedTuple):
+    """The commits that stay known: those from `keep_from` on, and the pinned ones."""
+
+    keep_from: Lsn
+    pins: Collection[Lsn]
+
+
+class _PlacedBlock(NamedTuple):
+    """A block of one of the segments, in the order of page and LSN."""
+
+    page: PageNumber
+    place: int
+    offset: int
+    lsns: list[Lsn]
 
 
 @dataclass(slots=True)
 class _OldBlock:
     """A block as it is.
 
-    Shape: `staying` are the versions kept, as (position, LSN); `is_whole` says that the block can
-           be copied, everything in it and what it builds on being kept.
+    Shape: `staying` are the LSNs of the versions kept, `positions` where they lie in it; `is_whole`
+           says that the block can be copied, everything in it and what it builds on being kept.
     """
 
     segment: SegmentReader
     offset: int
     header: BlockHeader
     payload: bytes
-    staying: list[tuple[int, Lsn]]
+    staying: list[Lsn]
+    positions: Sequence[int]
     is_whole: bool
 
 
@@ -189,7 +201,8 @@ def _merge_all(history: BranchHistory, progress: Progress | None, live_max: int)
     with history.writing():
         manifest, stack = history.snapshot()
     while (places := choose_merge([s.bytes for s in manifest.segments], live_max)) is not None:
-        merged = _rewrite(history, stack, places, None, manifest.is_readable, progress)
+        kept = _KeptCommits(manifest.oldest_lsn, frozenset(manifest.pinned))
+        merged = _rewrite(history, stack, places, None, kept, progress)
         replaced = manifest.segments[places.start : places.stop]
         history.replace_segments(replaced, merged)
         manifest, stack = history.snapshot()
@@ -218,10 +231,11 @@ def _drop(
     # What `keep_from` sees may lie in any segment up to its own, and nothing later is dropped.
     places = range(sum(1 for s in manifest.segments if s.first <= keep_from))
     dropped, drops_newest = 0, False
-    for page, versions in _pages(stack, places):
-        kept = need.kept(page, versions)
-        dropped += len(versions) - len(kept)
-        drops_newest |= not kept or kept[-1] != versions[-1][1]
+    for page, blocks in _pages(stack, places):
+        lsns = _lsns_of(blocks)
+        kept = need.kept(page, lsns)
+        dropped += len(lsns) - len(kept)
+        drops_newest |= not kept or kept[-1] != lsns[-1]
     replaced: Sequence[SegmentName] = ()
     rewritten = None
     if dropped:
@@ -231,7 +245,7 @@ def _drop(
             stack,
             places,
             need,
-            lambda lsn: lsn >= keep_from or lsn in kept_pins,
+            _KeptCommits(keep_from, frozenset(kept_pins)),
             progress,
         )
     with pins() as pinned, history.writing():
@@ -258,7 +272,7 @@ def _rewrite(
     stack: SegmentStack,
     places: range,
     need: _Need | None,
-    keeps_commit: Callable[[Lsn], bool],
+    kept_commits: _KeptCommits,
     progress: Progress | None,
 ) -> SegmentName:
     """One published segment with the contents of adjacent ones, or what of them is needed."""
@@ -269,19 +283,14 @@ def _rewrite(
     writer, name = history.begin_segment(first, last)
     with writer:
         rewriting = _PageRewriting(stack, writer, places)
-        for page, versions in _pages(stack, places):
-            kept = [Lsn(v[1]) for v in versions] if need is None else need.kept(page, versions)
-            rewriting.rewrite(page, versions, frozenset(kept))
-            done += len(versions)
+        for page, blocks in _pages(stack, places):
+            kept = None if need is None else frozenset(need.kept(page, _lsns_of(blocks)))
+            rewriting.rewrite(page, blocks, kept)
+            done += sum(len(block.lsns) for block in blocks)
             if progress is not None and done - told >= _PROGRESS_EVERY:
                 progress(done, total)
                 told = done
-        written = writer.finish(
-            commit
-            for segment in segments
-            for commit in segment.commits(first, last)
-            if keeps_commit(commit.lsn)
-        )
+        written = writer.finish(_chunks(segments, kept_commits))
         history.publish_segment(writer, name)
     if progress is not None:
         progress(total, total)
@@ -298,13 +307,15 @@ class _PageRewriting:
         self._size = stack.page_size
         self._per_block = versions_per_block(stack.page_size)
 
-    def rewrite(self, page: PageNumber, versions: list[_Version], kept: Collection[Lsn]) -> None:
-        """Write what is kept of a page.
+    def rewrite(
+        self, page: PageNumber, placed: list[_PlacedBlock], kept: Collection[Lsn] | None
+    ) -> None:
+        """Write what is kept of a page, everything when that is None.
 
         A block is copied when it stays whole, unless it is a small one beside others that it can
         be joined with: many small blocks cost bytes, and long chains.
         """
-        blocks = self._old_blocks(page, versions, kept)
+        blocks = self._old_blocks(page, placed, kept)
         before: _Before | None = None
         while blocks:
             run = self._take_run(blocks)
@@ -320,21 +331,26 @@ class _PageRewriting:
                 before = self._encode(page, run, self._predecessor(page, before), depth_max)
 
     def _old_blocks(
-        self, page: PageNumber, versions: list[_Version], kept: Collection[Lsn]
+        self, page: PageNumber, placed: list[_PlacedBlock], kept: Collection[Lsn] | None
     ) -> deque[_OldBlock]:
         """The blocks that hold something kept, in ascending order."""
         blocks: deque[_OldBlock] = deque()
-        for (place, offset), group in groupby(versions, key=_place_and_offset):
-            lsns = [Lsn(version[1]) for version in group]
-            staying = [(at, lsn) for at, lsn in enumerate(lsns) if lsn in kept]
-            if staying:
-                segment = self._stack.segments[place]
-                header, payload = segment.read_block(offset, page)
+        for _page, place, offset, lsns in placed:
+            staying, is_whole = lsns, True
+            positions: Sequence[int] = range(len(lsns))
+            if kept is not None:
+                positions = [at for at, lsn in enumerate(lsns) if lsn in kept]
+                staying = [lsns[at] for at in positions]
+                if not staying:
+                    continue
+            segment = self._stack.segments[place]
+            header, payload = segment.read_block(offset, page)
+            if kept is not None:
                 prefix = segment.prefix_lsn(header)
                 is_whole = len(staying) == header.version_count and (
                     prefix is None or prefix < self._first_lsn or prefix in kept
                 )
-                blocks.append(_OldBlock(segment, offset, header, payload, staying, is_whole))
+            blocks.append(_OldBlock(segment, offset, header, payload, staying, positions, is_whole))
         return blocks
 
     def _take_run(self, blocks: deque[_OldBlock]) -> list[_OldBlock]:
@@ -353,9 +369,8 @@ class _PageRewriting:
         return run
 
     def _copy(self, block: _OldBlock) -> _Before:
-        lsns = [lsn for _, lsn in block.staying]
-        self._writer.append_block(block.header, lsns, block.payload)
-        return _Before(lsns[-1], block.header.depth, lambda: self._contents(block)[-1])
+        self._writer.append_block(block.header, block.staying, block.payload)
+        return _Before(block.staying[-1], block.header.depth, lambda: self._contents(block)[-1])
 
     def _encode(
         self,
@@ -367,7 +382,8 @@ class _PageRewriting:
         versions: list[Version] = []
         for block in run:
             contents = self._contents(block)
-            versions.extend((lsn, contents[at]) for at, lsn in block.staying)
+            kept_contents = [contents[at] for at in block.positions]
+            versions.extend(zip(block.staying, kept_contents, strict=True))
         encoded = encode_block(page, versions, predecessor, depth_max)
         self._writer.append_block(*encoded)
         lsn, content = versions[-1]
@@ -385,19 +401,44 @@ class _PageRewriting:
         return [run[at : at + size] for at in range(0, count * size, size)]
 
 
-def _pages(stack: SegmentStack, places: range) -> Iterator[tuple[PageNumber, list[_Version]]]:
-    """The pages that some segments have, ascending, with their versions, ascending."""
-    merged = heapq.merge(*(_versions(stack.segments[place], place) for place in places))
-    for page, versions in groupby(merged, key=itemgetter(0)):
-        yield PageNumber(page), list(versions)
+def _pages(stack: SegmentStack, places: range) -> Iterator[tuple[PageNumber, list[_PlacedBlock]]]:
+    """The pages that some segments have, ascending, with their blocks, ascending."""
+    merged = heapq.merge(*(_placed_blocks(stack.segments[place], place) for place in places))
+    for page, blocks in groupby(merged, key=itemgetter(0)):
+        yield PageNumber(page), list(blocks)
 
 
-def _versions(segment: SegmentReader, place: int) -> Iterator[_Version]:
-    first = segment.header.first_lsn
-    for keys, locations in segment.entries():
-        for key, location in zip(keys, locations, strict=True):
-            yield key >> LSN_OFFSET_BITS, first + (key & LOW_LSN_MASK), place, location
+def _placed_blocks(segment: SegmentReader, place: int) -> Iterator[_PlacedBlock]:
+    for page, offset, lsns in segment.blocks():
+        yield _PlacedBlock(page, place, offset, lsns)
 
 
-def _place_and_offset(version: _Version) -> tuple[int, int]:
-    return version[2], version[3] >> POSITION_BITS
+def _lsns_of(blocks: Sequence[_PlacedBlock]) -> list[Lsn]:
+    return [lsn for block in blocks for lsn in block.lsns]
+
+
+def _chunks(segments: Sequence[SegmentReader], kept: _KeptCommits) -> Iterator[PackedChunk]:
+    """The commits of adjacent segments that are kept.
+
+    A chunk that stays whole is copied, unless it is a small one: those are joined with others.
+    """
+    waiting: list[CommitRecord] = []
+    for segment in segments:
+        for chunk in segment.packed_chunks():
+            decoded = CommitChunk(chunk.content)
+            if chunk.first_lsn >= kept.keep_from and 2 * len(decoded) >= COMMITS_PER_CHUNK:
+                if waiting:
+                    yield pack_chunk(waiting)
+                    waiting = []
+                yield chunk
+                continue
+            waiting += [
+                record
+                for record in decoded.records(0, len(decoded))
+                if record.lsn >= kept.keep_from or record.lsn in kept.pins
+            ]
+            while len(waiting) >= COMMITS_PER_CHUNK:
+                yield pack_chunk(waiting[:COMMITS_PER_CHUNK])
+                waiting = waiting[COMMITS_PER_CHUNK:]
+    if waiting:
+        yield pack_chunk(waiting)

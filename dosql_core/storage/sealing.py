@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import os
 from array import array
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from operator import itemgetter, lt
+from operator import itemgetter, le, lt
 
 from dosql_core.identifiers import Lsn, Microseconds, PageNumber
 from dosql_core.storage.block_encoding import EncodedBlock, Predecessor, Version, encode_page
+from dosql_core.storage.commit_table import pack_new_commits
 from dosql_core.storage.newest_versions import NewestVersions
 from dosql_core.storage.segment_format import (
     BLOCK_HEADER_BYTES,
+    CommitDetails,
     CommitFlag,
-    CommitRecord,
-    NewCommit,
+    NewCommits,
 )
 from dosql_core.storage.segment_stack import SegmentStack
 from dosql_core.storage.segment_writer import SegmentWriter, WrittenSegment
@@ -33,6 +35,7 @@ _INDEX_ENTRY_BYTES = 16
 _PROGRESS_EVERY = 1024
 
 PageVersion = tuple[PageNumber, Lsn, bytes]
+PageVersions = dict[PageNumber, list[Version]]
 FindPredecessor = Callable[[PageNumber, Lsn], bytes | None]
 Progress = Callable[[int, int], None]
 _PageWork = tuple[PageNumber, list[Version], Predecessor | None]
@@ -46,11 +49,16 @@ class _Growth:
     page_count_before: int
     is_written: bytearray
 
-    def note(self, page: PageNumber) -> None:
-        """Take note that the commit wrote `page`."""
-        index = page - self.page_count_before - 1
-        if 0 <= index < len(self.is_written):
-            self.is_written[index] = 1
+    def note(self, pages: Sequence[PageNumber], pending: dict[PageNumber, list[Version]]) -> None:
+        """Take note of which of its pages the commit wrote; `pages` are those pending, ascending.
+
+        A page is pending with what later commits wrote, too.
+        """
+        first = self.page_count_before + 1
+        begins = bisect_left(pages, first)
+        for page in pages[begins : bisect_left(pages, first + len(self.is_written), begins)]:
+            if any(lsn == self.lsn for lsn, _ in pending[page]):
+                self.is_written[page - first] = 1
 
     def unwritten(self) -> Iterator[PageNumber]:
         index = self.is_written.find(0)
@@ -69,7 +77,7 @@ class SegmentSealing:
     def __init__(
         self,
         writer: SegmentWriter,
-        commits: Sequence[NewCommit],
+        commits: NewCommits,
         *,
         stack: SegmentStack,
         newest: NewestVersions,
@@ -89,7 +97,7 @@ class SegmentSealing:
         self._inherits = inherits
         self._inherited = predecessor
         self._page_size = stack.page_size
-        self._first = commits[0].lsn
+        self._first, self._last = commits.first, commits.last
         self._growths = _growths(commits, page_count_before)
         self._pending: defaultdict[PageNumber, list[Version]] = defaultdict(list)
         self._pending_bytes = 0
@@ -100,7 +108,7 @@ class SegmentSealing:
         self._stored_bytes = array("Q", bytes(8 * len(commits)))
 
     def add_all(self, versions: Iterable[PageVersion], progress: Progress | None) -> None:
-        """Take in all versions.
+        """Take in versions one by one.
 
         Errors: ValueError for a version that cannot be: of a commit that is not being sealed, of
                 the wrong size, or too late for its batch.
@@ -116,29 +124,33 @@ class SegmentSealing:
         if progress is not None:
             progress(done, done)
 
+    def add_pages(self, versions: PageVersions) -> None:
+        """Take in all versions of all commits at once, which are trusted to be whole pages."""
+        self._pending.update(versions)
+        page_counts = self._commits.page_counts
+        page_count_min = min(page_counts)
+        for page in [page for page in versions if page > page_count_min]:
+            shown = [v for v in versions[page] if page <= page_counts[v[0] - self._first]]
+            if shown:
+                self._pending[page] = shown
+            else:  # written and cut off again in the same commit: no moment shows it
+                del self._pending[page]
+
     def finish(self) -> WrittenSegment:
         """Write what is pending and the tables; the segment is then whole and synced."""
-        self._flush(Lsn(self._commits[-1].lsn + 1))
-        counted = zip(self._commits, self._version_counts, self._stored_bytes, strict=True)
+        self._flush(Lsn(self._last + 1))
         return self._writer.finish(
-            CommitRecord(
-                commit.lsn,
-                commit.committed_at,
-                commit.page_count,
-                version_count,
-                stored_bytes,
-                commit.flags,
-                commit.author,
-                commit.message,
-                commit.causes,
-            )
-            for commit, version_count, stored_bytes in counted
+            pack_new_commits(self._commits, self._version_counts, self._stored_bytes)
         )
 
     def _expected_count(self, versions: Iterable[PageVersion]) -> int:
         if isinstance(versions, Sized):
             return len(versions)
-        return sum(c.page_count for c in self._commits if c.flags and c.flags & CommitFlag.BASE)
+        return sum(
+            self._commits.page_counts[index]
+            for index, details in self._commits.told.items()
+            if details.flags & CommitFlag.BASE
+        )
 
     def _add(self, page: PageNumber, lsn: Lsn, content: bytes) -> None:
         if self._pending_bytes >= BATCH_BYTES:
@@ -148,15 +160,13 @@ class SegmentSealing:
             raise ValueError(
                 f"page {page} at LSN {lsn} has {len(content)} bytes, not {self._page_size}"
             )
-        if not self._flushed_to <= lsn <= self._commits[-1].lsn or page < 1:
+        if not self._flushed_to <= lsn <= self._last or page < 1:
             raise ValueError(
-                f"page {page} at LSN {lsn}: expected LSN {self._flushed_to} to "
-                f"{self._commits[-1].lsn}, pages from 1"
+                f"page {page} at LSN {lsn}: expected LSN {self._flushed_to} to {self._last}, "
+                "pages from 1"
             )
-        if page > self._commits[lsn - self._first].page_count:
-            return  # written and cut off again in the same commit: no moment shows it
-        if lsn in self._growths:
-            self._growths[lsn].note(page)
+        if page > self._commits.page_counts[lsn - self._first]:
+            return  # as in `add_pages`
         self._pending[page].append((lsn, content))
         self._pending_bytes += self._page_size
         if lsn > self._current:
@@ -164,8 +174,11 @@ class SegmentSealing:
 
     def _flush(self, complete_to: Lsn) -> None:
         """Write what is pending; of commits before `complete_to` nothing more will come."""
-        self._blank_reappearing_pages(complete_to)
         pages = sorted(self._pending)
+        for growth in self._growths.values():
+            growth.note(pages, self._pending)
+        if self._blank_reappearing_pages(complete_to):
+            pages = sorted(self._pending)
         work = (w for page in pages if (w := self._prepare(page)) is not None)
         # Threads pay for keyframes; against a prefix zstd spends its time in the allocator.
         if len(pages) >= 2 * _PAGES_PER_TASK and (os.cpu_count() or 1) > 1:
@@ -193,12 +206,13 @@ class SegmentSealing:
                     for page_work, blocks in zip(done, encoded.result(), strict=True):
                         self._write_page(page_work, blocks)
 
-    def _blank_reappearing_pages(self, complete_to: Lsn) -> None:
-        """Give zeros to pages that a commit added without writing them.
+    def _blank_reappearing_pages(self, complete_to: Lsn) -> bool:
+        """Give zeros to pages that a commit added without writing them; whether there were any.
 
         SQLite does so with a page that it both takes and frees in one transaction. What the page
         held before the database shrank must not come back.
         """
+        is_any = False
         for lsn in [lsn for lsn in self._growths if lsn < complete_to]:
             for page in self._growths.pop(lsn).unwritten():
                 pending = self._pending.get(page, [])
@@ -210,6 +224,8 @@ class SegmentSealing:
                 )
                 if had_content:
                     self._pending[page].append((lsn, bytes(self._page_size)))
+                    is_any = True
+        return is_any
 
     def _prepare(self, page: PageNumber) -> _PageWork | None:
         """The versions of a page that are worth writing, and what precedes them."""
@@ -264,27 +280,31 @@ class SegmentSealing:
         return page < len(self._is_flushed) and self._is_flushed[page] != 0
 
 
-def settle_times(commits: Sequence[NewCommit], previous: Microseconds | None) -> list[NewCommit]:
+def settle_times(commits: NewCommits, previous: Microseconds | None) -> NewCommits:
     """The commits with times that never run backwards: searching by time depends on it.
 
     A time before its predecessor's (a clock was set back) becomes the predecessor's and is flagged
     as estimated.
     """
-    settled = []
-    for commit in commits:
-        if previous is not None and commit.committed_at < previous:
-            flags = commit.flags | CommitFlag.ESTIMATED_TIME
-            commit = commit._replace(committed_at=previous, flags=flags)
-        previous = commit.committed_at
-        settled.append(commit)
-    return settled
+    times = commits.times
+    if (previous is None or previous <= times[0]) and all(map(le, times, islice(times, 1, None))):
+        return commits
+    settled, told = [], dict(commits.told)
+    for index, at in enumerate(times):
+        if previous is not None and at < previous:
+            details = told.get(index, CommitDetails())
+            told[index] = details._replace(flags=details.flags | CommitFlag.ESTIMATED_TIME)
+            at = previous
+        settled.append(at)
+        previous = at
+    return replace(commits, times=settled, told=told)
 
 
-def _growths(commits: Sequence[NewCommit], page_count: int) -> dict[Lsn, _Growth]:
+def _growths(commits: NewCommits, page_count: int) -> dict[Lsn, _Growth]:
     growths = {}
-    for commit in commits:
-        if commit.page_count > page_count:
-            grown = commit.page_count - page_count
-            growths[commit.lsn] = _Growth(commit.lsn, page_count, bytearray(grown))
-        page_count = commit.page_count
+    for index, count in enumerate(commits.page_counts):
+        if count > page_count:
+            lsn = Lsn(commits.first + index)
+            growths[lsn] = _Growth(lsn, page_count, bytearray(count - page_count))
+        page_count = count
     return growths

@@ -10,6 +10,8 @@ import enum
 import struct
 import sys
 import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from dosql_core.errors import CorruptStoreError, FormatVersionError, NotSupportedError
@@ -63,7 +65,7 @@ class CommitFlag(enum.IntFlag):
 
 
 class NewCommit(NamedTuple):
-    """A commit to be sealed. A tuple: sealing makes one of each commit, in little time.
+    """A commit to be sealed.
 
     Shape: `causes` says in JSON which rows triggers and foreign keys changed, where it is known.
     Units: `page_count` is the size of the database in pages after it.
@@ -76,6 +78,58 @@ class NewCommit(NamedTuple):
     author: str | None = None
     message: str | None = None
     causes: str | None = None
+
+
+class CommitDetails(NamedTuple):
+    """What few commits have; `NewCommit` says what it means."""
+
+    flags: CommitFlag = CommitFlag.NONE
+    author: str | None = None
+    message: str | None = None
+    causes: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewCommits:
+    """Commits to be sealed, in columns: sealing takes ten thousand of them in little time.
+
+    Shape: LSNs are dense from `first` on; `told` has, by index, what commits have beside a time and
+           a size.
+    """
+
+    first: Lsn
+    times: list[Microseconds]
+    page_counts: list[int]
+    told: dict[int, CommitDetails]
+
+    @classmethod
+    def of(cls, commits: Sequence[NewCommit]) -> NewCommits:
+        """The same commits in columns.
+
+        Errors: ValueError when their LSNs are not dense.
+        """
+        first, last = commits[0].lsn, commits[-1].lsn
+        if [commit.lsn for commit in commits] != list(range(first, last + 1)):
+            raise ValueError(f"the commits from LSN {first} to {last} are not dense")
+        told = {index: CommitDetails(*commit[3:]) for index, commit in enumerate(commits)}
+        return cls(
+            first,
+            [commit.committed_at for commit in commits],
+            [commit.page_count for commit in commits],
+            {index: details for index, details in told.items() if details != CommitDetails()},
+        )
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    @property
+    def last(self) -> Lsn:
+        """The LSN of the last of them."""
+        return Lsn(self.first + len(self.times) - 1)
+
+    def has_flag(self, flag: CommitFlag) -> bool:
+        """Whether any of them has it."""
+        return any(details.flags & flag for details in self.told.values())
 
 
 class CommitRecord(NamedTuple):

@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 from dosql_core.errors import CorruptStoreError, MissingSegmentError
 from dosql_core.identifiers import Lsn, Microseconds, PageNumber
-from dosql_core.storage.commit_table import CommitChunk
+from dosql_core.storage.commit_table import CommitChunk, PackedChunk
 from dosql_core.storage.segment_format import (
     BLOCK_HEADER_BYTES,
     INDEX_SLICE_ENTRIES,
     LOW_LSN_MASK,
     LSN_OFFSET_BITS,
+    POSITION_BITS,
     TRAILER_BYTES,
     BlockHeader,
     CommitRecord,
@@ -26,6 +27,7 @@ from dosql_core.storage.segment_format import (
     unpack_block_header,
     unpack_header,
     unpack_trailer,
+    versions_per_block,
 )
 from dosql_core.storage.segment_writer import slice_checksum
 
@@ -39,6 +41,14 @@ class Block(NamedTuple):
 
     header: BlockHeader
     payload: bytes
+
+
+class IndexedBlock(NamedTuple):
+    """A block as the index knows it: where it lies, and the versions in it that are kept."""
+
+    page: PageNumber
+    offset: int
+    lsns: list[Lsn]
 
 
 class SegmentReader:
@@ -172,6 +182,27 @@ class SegmentReader:
             high = low + INDEX_SLICE_ENTRIES
             yield self._keys[low:high].tolist(), self._locations[low:high].tolist()
 
+    def blocks(self) -> Iterator[IndexedBlock]:
+        """Every block, in ascending order of page and LSN."""
+        for slice_index in range(len(self._fences)):
+            if not self._is_slice_checked[slice_index]:
+                self._check_slice(slice_index)
+        keys, locations, base = self._keys, self._locations, self.header.first_lsn
+        full, end_of_all = versions_per_block(self.header.page_size), self.entry_count
+        begins = 0
+        while begins < end_of_all:
+            offset = locations[begins] >> POSITION_BITS
+            # The versions of a block are neighbours in the index; most of them lie in full blocks.
+            ends = begins + full
+            if ends > end_of_all or locations[ends - 1] >> POSITION_BITS != offset:
+                ends = begins + 1
+                while ends < end_of_all and locations[ends] >> POSITION_BITS == offset:
+                    ends += 1
+            of_block = keys[begins:ends].tolist()
+            page = PageNumber(of_block[0] >> LSN_OFFSET_BITS)
+            yield IndexedBlock(page, offset, [Lsn(base + (key & LOW_LSN_MASK)) for key in of_block])
+            begins = ends
+
     def _check_slice(self, slice_index: int) -> None:
         start = slice_index * INDEX_SLICE_ENTRIES
         found = slice_checksum(self._keys, self._locations, start)
@@ -263,17 +294,30 @@ class SegmentReader:
                 bisect_left(chunk.lsns, first) : bisect_right(chunk.lsns, last)
             ]
 
+    def packed_chunks(self) -> Iterator[PackedChunk]:
+        """The records of all commits as they are stored, in ascending order."""
+        for chunk_index, (lsn, at) in enumerate(
+            zip(self._chunk_lsns, self._chunk_times, strict=True)
+        ):
+            yield PackedChunk(Lsn(lsn), Microseconds(at), self._packed_chunk(chunk_index))
+
+    def _packed_chunk(self, chunk_index: int) -> bytes:
+        start = self._chunk_ends[chunk_index - 1] if chunk_index else self._chunks_offset
+        raw = self.read_exactly(start, self._chunk_ends[chunk_index] - start)
+        if zlib.crc32(raw) != self._chunk_checksums[chunk_index]:
+            raise CorruptStoreError(f"{self.path}: the commits at {start} fail their checksum")
+        return raw
+
     def _chunk(self, chunk_index: int) -> CommitChunk:
         chunk = self._chunks.get(chunk_index)
         if chunk is None:
-            start = self._chunk_ends[chunk_index - 1] if chunk_index else self._chunks_offset
-            raw = self.read_exactly(start, self._chunk_ends[chunk_index] - start)
-            if zlib.crc32(raw) != self._chunk_checksums[chunk_index]:
-                raise CorruptStoreError(f"{self.path}: the commits at {start} fail their checksum")
+            raw = self._packed_chunk(chunk_index)
             try:
                 chunk = CommitChunk(raw)
             except ValueError as error:
-                raise CorruptStoreError(f"{self.path}: commits at {start}: {error}") from error
+                raise CorruptStoreError(
+                    f"{self.path}: chunk {chunk_index} of the commits: {error}"
+                ) from error
             if len(self._chunks) >= _CHUNKS_CACHED_MAX:
                 self._chunks.clear()
             self._chunks[chunk_index] = chunk

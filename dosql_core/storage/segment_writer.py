@@ -7,21 +7,18 @@ import os
 import zlib
 from array import array
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from types import TracebackType
 from typing import BinaryIO, NamedTuple
 
 from dosql_core.identifiers import Lsn, PageNumber
-from dosql_core.storage.commit_table import pack_chunk
+from dosql_core.storage.commit_table import PackedChunk
 from dosql_core.storage.durable_files import remove_quietly
 from dosql_core.storage.segment_format import (
-    COMMITS_PER_CHUNK,
     INDEX_SLICE_ENTRIES,
     LSN_OFFSET_BITS,
     POSITION_BITS,
     TRAILER_BYTES,
     BlockHeader,
-    CommitRecord,
     SegmentHeader,
     SegmentTrailer,
     pack_block,
@@ -101,7 +98,7 @@ class SegmentWriter:
         self._file.write(packed)
         self._offset += len(packed)
 
-    def finish(self, commits: Iterable[CommitRecord]) -> WrittenSegment:
+    def finish(self, commits: Iterable[PackedChunk]) -> WrittenSegment:
         """Write the tables, sync the file and close it; the caller publishes it."""
         index_offset, fences_checksum = self._write_index()
         chunks_offset = self._offset
@@ -146,16 +143,14 @@ class SegmentWriter:
         self._locations = array("Q", (self._locations[i] for i in order))
         self._keys = array("Q", (keys[i] for i in order))
 
-    def _write_commits(self, commits: Iterable[CommitRecord]) -> tuple[int, int, int]:
+    def _write_commits(self, chunks: Iterable[PackedChunk]) -> tuple[int, int, int]:
         """Write the chunks and their directory; returns its offset, its checksum, its length."""
         first_lsns, first_times, ends = array("Q"), array("q"), array("Q")
         checksums = array("I")
-        following = iter(commits)
-        while chunk := list(islice(following, COMMITS_PER_CHUNK)):
-            packed = pack_chunk(chunk)
+        for first_lsn, first_time, packed in chunks:
             self._write(packed)
-            first_lsns.append(chunk[0].lsn)
-            first_times.append(chunk[0].committed_at)
+            first_lsns.append(first_lsn)
+            first_times.append(first_time)
             ends.append(self._offset)
             checksums.append(zlib.crc32(packed))
         directory = b"".join(c.tobytes() for c in (first_lsns, first_times, ends, checksums))

@@ -63,6 +63,19 @@ class FrameRun:
     def last(self) -> int:
         return self.first + len(self.pages) - 1
 
+    def ends_of_commits(self) -> list[int]:
+        """How many frames of the run there are up to the end of each commit.
+
+        Errors: CorruptStoreError when the run ends within a commit.
+        """
+        ends = [place for place, size in enumerate(self.sizes_after, 1) if size]
+        complete = ends[-1] if ends else 0
+        if complete < len(self.pages):
+            raise CorruptStoreError(
+                f"frames {self.first + complete}..{self.last} of the WAL end without a commit"
+            )
+        return ends
+
     def checksum_of(self, frame: int, descriptor: int, page_size: int) -> tuple[int, int]:
         """The running checksum of one frame of the run."""
         if frame == self.last:
@@ -118,7 +131,7 @@ def read_frames(
             the WAL was restarted under us or is damaged, and the caller decides which.
     """
     columns = [array("I") for _ in range(_HEADER_WORDS)]
-    for _frame, raw in _runs_of_frames(descriptor, first, last, page_size):
+    for raw in _runs_of_frames(descriptor, first, last, page_size):
         words = memoryview(raw).cast("I")
         stride = (FRAME_HEADER_BYTES + page_size) // words.itemsize
         for place, column in enumerate(columns):
@@ -139,23 +152,18 @@ def read_frames(
     return FrameRun(first, cast(list[PageNumber], pages.tolist()), sizes.tolist(), checksum)
 
 
-def read_pages(
-    descriptor: int, first: int, last: int, page_size: int
-) -> Iterator[tuple[int, bytes]]:
-    """Frames `first`..`last` and the page each of them carries.
+def read_pages(descriptor: int, first: int, last: int, page_size: int) -> Iterator[bytes]:
+    """The pages that frames `first`..`last` carry.
 
     Errors: CorruptStoreError when the file ends before the last.
     """
     stride = FRAME_HEADER_BYTES + page_size
-    for start, raw in _runs_of_frames(descriptor, first, last, page_size):
-        for frame, at in enumerate(range(FRAME_HEADER_BYTES, len(raw), stride), start):
-            yield frame, raw[at : at + page_size]
+    for raw in _runs_of_frames(descriptor, first, last, page_size):
+        yield from [raw[at : at + page_size] for at in range(FRAME_HEADER_BYTES, len(raw), stride)]
 
 
-def _runs_of_frames(
-    descriptor: int, first: int, last: int, page_size: int
-) -> Iterator[tuple[int, bytes]]:
-    """Whole frames, about a megabyte of them at a time, and the number of the first of each."""
+def _runs_of_frames(descriptor: int, first: int, last: int, page_size: int) -> Iterator[bytes]:
+    """Whole frames, about a megabyte of them at a time."""
     stride = FRAME_HEADER_BYTES + page_size
     per_read = max(1, _READ_BYTES // stride)
     for start in range(first, last + 1, per_read):
@@ -165,7 +173,7 @@ def _runs_of_frames(
             raise CorruptStoreError(
                 f"the WAL ends in frame {start + len(raw) // stride}; {last} frames are committed"
             )
-        yield start, raw
+        yield raw
 
 
 def commits_of(run: FrameRun) -> Iterator[CommitFrames]:
@@ -175,15 +183,8 @@ def commits_of(run: FrameRun) -> Iterator[CommitFrames]:
     """
     pages, sizes = run.pages, run.sizes_after
     begins = 0
-    for ends in [place for place, size in enumerate(sizes, 1) if size]:
+    for ends in run.ends_of_commits():
         first = run.first + begins
-        if ends - begins == 1:  # the commonest, for which the general way takes twice as long
-            frames = {pages[begins]: first}
-        else:
-            frames = dict(zip(pages[begins:ends], range(first, run.first + ends), strict=True))
+        frames = dict(zip(pages[begins:ends], range(first, run.first + ends), strict=True))
         yield CommitFrames(first, sizes[ends - 1], frames)
         begins = ends
-    if begins < len(pages):
-        raise CorruptStoreError(
-            f"frames {run.first + begins}..{run.last} of the WAL end without a commit"
-        )

@@ -72,8 +72,8 @@ def test_what_was_captured_is_recorded_with_the_commits_and_alone(history: Branc
 @pytest.mark.parametrize(
     ("commits", "versions", "complaint"),
     [
-        ([commit(3)], [], "do not continue LSN 1 densely"),
-        ([commit(2), commit(4)], [], "do not continue"),
+        ([commit(3)], [], "do not continue LSN 1"),
+        ([commit(2), commit(4)], [], "are not dense"),
         ([commit(2)], [version(1, 3, "a")], "page 1 at LSN 3"),
         ([commit(2)], [version(1, 1, "a")], "page 1 at LSN 1"),
         ([commit(2)], [version(0, 2, "a")], "pages from 1"),

@@ -35,7 +35,7 @@ def test_records_come_out_as_they_went_in(steps, first_time: int) -> None:
             Lsn(lsn), Microseconds(time), page_count, versions, stored, flags, author, message
         )
         records.append(record)
-    chunk = CommitChunk(pack_chunk(records))
+    chunk = CommitChunk(pack_chunk(records).content)
     assert [chunk.record(index) for index in range(len(chunk))] == records
     for index, record in enumerate(records):
         assert chunk.index_of(record.lsn) == index
@@ -51,7 +51,7 @@ def test_a_commit_takes_a_few_bytes() -> None:
     records = [
         CommitRecord(Lsn(n), record.committed_at, 9, 1, 50) for n, record in enumerate(records, 1)
     ]
-    assert len(pack_chunk(records)) < 4 * len(records)
+    assert len(pack_chunk(records).content) < 4 * len(records)
 
 
 @pytest.mark.parametrize("raw", [b"", b"no zstd frame"])
@@ -63,7 +63,7 @@ def test_other_bytes_are_no_chunk(raw: bytes) -> None:
 def test_a_chunk_of_the_wrong_length_is_refused() -> None:
     from dosql_core.storage.page_codec import compress_table, decompress_table
 
-    raw = decompress_table(pack_chunk([CommitRecord(Lsn(1), Microseconds(1), 1, 1, 1)]))
+    raw = decompress_table(pack_chunk([CommitRecord(Lsn(1), Microseconds(1), 1, 1, 1)]).content)
     for wrong in (raw[:-1], raw + b"\0", raw[:10], b""):
         with pytest.raises(ValueError):
             CommitChunk(compress_table(wrong))
