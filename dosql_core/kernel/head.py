@@ -35,6 +35,7 @@ from dosql_core.kernel.capture import Capture
 from dosql_core.kernel.change_causes import CauseLog
 from dosql_core.kernel.commit_times import CommitTimes
 from dosql_core.kernel.connection import OPEN_CREATE, OPEN_READ_WRITE, keep_off_the_wal, run
+from dosql_core.kernel.cycle_pacing import CyclePacing
 from dosql_core.kernel.group_commit import GroupCommit
 from dosql_core.kernel.keeper import Keeper, stamp_of
 from dosql_core.kernel.maintenance import Maintenance
@@ -52,13 +53,10 @@ from dosql_core.storage.branch_history import BranchHistory
 from dosql_core.storage.durable_files import make_directory
 from dosql_core.storage.page_history import PageHistory
 from dosql_core.storage.page_walk import LiveCommit
+from dosql_core.storage.wal_frames import FRAME_HEADER_BYTES
 
 _LOOKS_MAX = 200
 _BULK_CAPTURES_MAX = 5
-_PARTS_OF_A_CYCLE = 8
-_BACKLOG_CYCLES = 16
-_FRAMES_A_SECOND_UNSYNCED = 20_000
-_CYCLE_GROWTH_MAX = 4
 _BACKLOG_WAIT_SECONDS = 2.0
 
 
@@ -109,7 +107,6 @@ class Head:
         self.opening_note: str | None = None
         self.is_without_keeper = False  # the disk was full when we opened it
         self._is_let_go = False  # the file was deleted; another may have its path by now
-        self._cycled = ((0, 0), 0)  # salts and length of the WAL at the end of our last cycle
         self.pin_lock = threading.RLock()
         # Counts what may have changed the schema; a list, for connections look at it all the time.
         self.schema_mark = [0]
@@ -125,10 +122,8 @@ class Head:
             self._open_file(create)
             self._open_history()
             self._open_shared_parts()
-            self._capture_frames_min = max(capture_bytes // (self.page_size + 24), 1)
-            self.capture_frames = self._capture_frames_min
-            self._cycled_at = time.monotonic()
-            self.next_cycle_frames = self.capture_frames
+            frames_min = max(capture_bytes // (self.page_size + FRAME_HEADER_BYTES), 1)
+            self.pacing = CyclePacing(self.index, frames_min)
             self.maintenance = Maintenance(self)
             self._keep_or_say_why_not(on_progress)
             self.maintenance.start()
@@ -412,22 +407,13 @@ class Head:
         Where capture has fallen far behind, the writer waits for it a while, and so do those who
         come after: a WAL must not outgrow the disk because writing is cheaper than capturing.
         """
-        if frames >= self.next_cycle_frames:
-            self.next_cycle_frames = frames + self.capture_frames
-            is_behind = frames - self._cycled_frames() > _BACKLOG_CYCLES * self.capture_frames
-            if self.is_keeper and is_behind:
+        pacing = self.pacing
+        if frames >= pacing.next_frames:
+            pacing.note_request(frames)
+            if self.is_keeper and pacing.is_far_behind(frames):
                 self.maintenance.wait_for_a_cycle(_BACKLOG_WAIT_SECONDS)
             else:
                 self.maintenance.wake()
-
-    def is_cycle_due(self) -> bool:
-        """Whether the WAL has grown enough for a cycle, whichever process wrote it."""
-        return self.index.state().frames - self._cycled_frames() >= self.capture_frames
-
-    def _cycled_frames(self) -> int:
-        """How many frames of the present WAL our last cycle has seen."""
-        salts, frames = self._cycled
-        return frames if salts == self.index.state().salts else 0
 
     def checkpoint(self, *, then_tidies: bool = True) -> bool:
         """Run the keeper's cycle now; False when not everything could be checkpointed.
@@ -442,29 +428,12 @@ class Head:
             self._capture_the_bulk()
             copied_all = self._keeper.cycle(self.gate)
             state = self.index.state()
-            self._cycled = state.salts, state.frames
             self.schema_mark[0] += 1  # another process may have changed it
-            frames = state.frames
-        self._choose_cycle(frames)
-        self.next_cycle_frames = self.capture_frames + (0 if copied_all else frames)
+            self.pacing.note_cycle(state)
+        self.pacing.expect_next(0 if copied_all else state.frames)
         if self._on_cycle is not None and then_tidies:
             self._on_cycle(self)
         return copied_all
-
-    def _choose_cycle(self, frames: int) -> None:
-        """After how many frames the next cycle comes: more while commits come very fast.
-
-        Few, large cycles cost less; but a WAL that grows takes twice as long to sync, so it grows
-        only where commits come faster than anybody could sync them one by one.
-        """
-        now = time.monotonic()
-        seconds, self._cycled_at = now - self._cycled_at, now
-        if frames > seconds * _FRAMES_A_SECOND_UNSYNCED:
-            self.capture_frames = min(
-                2 * self.capture_frames, _CYCLE_GROWTH_MAX * self._capture_frames_min
-            )
-        else:
-            self.capture_frames = self._capture_frames_min
 
     def _capture_the_bulk(self) -> None:
         """Capture while others write on, so that little is left to do under the write lock."""
@@ -472,8 +441,7 @@ class Head:
             seen = self.index.state()
             self.capture_now()
             now = self.index.state()
-            left = now.frames - seen.frames
-            if now.salts != seen.salts or left < self.capture_frames // _PARTS_OF_A_CYCLE:
+            if now.salts != seen.salts or self.pacing.is_little(now.frames - seen.frames):
                 return
 
     @property

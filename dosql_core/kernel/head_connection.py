@@ -105,7 +105,7 @@ class HeadConnection:
     def _wal_hook(self) -> Callable[[apsw.Connection, str, int], int]:
         """After a commit, its lock released: let the next writer in, then wait for the disk."""
         head, words, sync = self.head, self.head.index.words, self.head.group_commit.wait
-        leave = self._leave_gate
+        leave, pacing = self._leave_gate, head.pacing
 
         def after_commit(_connection: apsw.Connection, schema: str, frames: int) -> int:
             if schema != "main":
@@ -113,7 +113,7 @@ class HeadConnection:
             self._own_commit = frames, words[SALT_1_WORD], self._committed_at
             if self._is_in_gate:
                 leave()
-            if frames >= head.next_cycle_frames:
+            if frames >= pacing.next_frames:
                 head.note_frames(frames)
             if self._is_syncing:
                 sync()

@@ -60,7 +60,7 @@ class Maintenance:
                 return
             self._wake.clear()
             try:
-                if self._head.try_to_keep() and (woken or self._head.is_cycle_due()):
+                if self._head.try_to_keep() and (woken or self._head.pacing.is_due()):
                     self._head.checkpoint()
                 self.failure = None
             except Exception as error:  # told by `info` and by the next close, which tries again

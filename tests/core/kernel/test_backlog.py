@@ -8,13 +8,16 @@ import time
 import dosql_dbapi
 from dosql_core.database import open_database
 from dosql_core.identifiers import MAIN_BRANCH_ID
+from dosql_core.kernel import head
 from dosql_core.options import DatabaseOptions
 from fixtures.programs import run_program
 
 CAPTURE_BYTES = 100_000
 
 
-def test_a_fast_writer_does_not_outrun_capture(database_path):
+def test_a_fast_writer_does_not_outrun_capture(database_path, monkeypatch):
+    # On a slow machine a cycle may take longer than writers would wait for it.
+    monkeypatch.setattr(head, "_BACKLOG_WAIT_SECONDS", 60.0)
     options = DatabaseOptions(wal_capture_bytes=CAPTURE_BYTES)
     wal_bytes = []
     with (
@@ -28,7 +31,8 @@ def test_a_fast_writer_does_not_outrun_capture(database_path):
             con.execute("insert or replace into t values (?, randomblob(3000))", (number % 50,))
             if number % 200 == 0:
                 wal_bytes.append(database.info().wal_bytes)
-    assert max(wal_bytes) < 30 * CAPTURE_BYTES
+    # They wait from 16 times on, and look after 4 more at the latest.
+    assert max(wal_bytes) < 22 * CAPTURE_BYTES
 
 
 WRITE_A_MEGABYTE = """
