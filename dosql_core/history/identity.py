@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
+from typing import Any
 
 from dosql_core.errors import (
     CannotOpenError,
@@ -69,6 +70,18 @@ def read_or_make_identity(directory: str) -> str:
     Errors: MissingSegmentError, CorruptStoreError; ForeignDirectoryError when it is not ours.
     """
     path = os.path.join(directory, _NAME)
+    try:
+        identity = read_document(path, _KIND, FORMAT_VERSION)
+    except FileNotFoundError:
+        identity = _make_identity(directory, path)
+    try:
+        return str(identity["database_id"])
+    except KeyError:
+        raise CorruptStoreError(f"{path} names no database_id") from None
+
+
+def _make_identity(directory: str, path: str) -> dict[str, Any]:
+    """Write what a new directory begins with, unless another process has done so just now."""
     with exclusive_lock(os.path.join(directory, "identity.lock")):
         if not os.path.exists(path):
             # refs alone are what a crash in the middle of this block left
@@ -82,10 +95,5 @@ def read_or_make_identity(directory: str) -> str:
                     hint="move it out of the way, or give the database another name",
                 )
             Refs.create(directory)
-            identity = {"database_id": uuid.uuid4().hex}
-            write_document(path, _KIND, FORMAT_VERSION, identity)
-        identity = read_document(path, _KIND, FORMAT_VERSION)
-    try:
-        return str(identity["database_id"])
-    except KeyError:
-        raise CorruptStoreError(f"{path} names no database_id") from None
+            write_document(path, _KIND, FORMAT_VERSION, {"database_id": uuid.uuid4().hex})
+        return read_document(path, _KIND, FORMAT_VERSION)

@@ -47,9 +47,14 @@ class NotedTimes(NamedTuple):
 
 
 class CommitTimes:
-    """The ring of one head, mapped."""
+    """The ring of one head, mapped.
 
-    def __init__(self, path: str, *, not_before: Microseconds) -> None:
+    `not_before` tells the time of the newest commit in history: after a power cut the ring may be
+    older. It is asked once, when the first time is needed; whoever only reads needs none.
+    """
+
+    def __init__(self, path: str, *, not_before: Callable[[], Microseconds]) -> None:
+        self._not_before: Callable[[], Microseconds] | None = not_before
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             with telling_disk_errors():
@@ -66,7 +71,12 @@ class CommitTimes:
         elif self.words[_WORD_MAGIC] != MAGIC:
             self.close()
             raise CorruptStoreError(f"{path} does not begin as a ring of commit times does")
-        self.words[_WORD_LAST_TIME] = max(self.words[_WORD_LAST_TIME], not_before)
+
+    def _catch_up_with_history(self) -> None:
+        """See to it that no time is given out again; call under the write lock."""
+        if self._not_before is not None:
+            self.words[_WORD_LAST_TIME] = max(self.words[_WORD_LAST_TIME], self._not_before())
+            self._not_before = None
 
     @property
     def position(self) -> int:
@@ -80,6 +90,7 @@ class CommitTimes:
 
     def next_time(self) -> Microseconds:
         """The time the next commit would get; call under the write lock."""
+        self._catch_up_with_history()
         return Microseconds(max(time.time_ns() // 1000, self.words[_WORD_LAST_TIME] + 1))
 
     def record(self, index: WalIndex, at: Microseconds) -> None:
@@ -99,15 +110,17 @@ class CommitTimes:
         def note(planned: Microseconds | None) -> int:
             nonlocal roomy_from, roomy_to
             position, last = read_header(ring, _HEADER_END_AT)
+            place = position & _MASK
+            if not roomy_from <= place < roomy_to:
+                self._catch_up_with_history()
+                roomy_from, roomy_to = self._allocate(place)
+                position, last = read_header(ring, _HEADER_END_AT)
             if planned is not None:
                 at: int = planned
             else:
                 at = now_ns() // 1000
                 if at <= last:
                     at = last + 1
-            place = position & _MASK
-            if not roomy_from <= place < roomy_to:
-                roomy_from, roomy_to = self._allocate(place)
             if roomy_to:  # else the time will be estimated
                 entry_at = _ENTRIES_AT + (place << 4)
                 write_entry(ring, entry_at, wal[MX_FRAME_WORD], wal[SALT_1_WORD], at)

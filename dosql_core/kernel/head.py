@@ -34,9 +34,16 @@ from dosql_core.kernel.adoption import HeadPages, Progress
 from dosql_core.kernel.capture import Capture
 from dosql_core.kernel.change_causes import CauseLog
 from dosql_core.kernel.commit_times import CommitTimes
-from dosql_core.kernel.connection import OPEN_CREATE, OPEN_READ_WRITE, keep_off_the_wal, run
+from dosql_core.kernel.connection import (
+    OPEN_CREATE,
+    OPEN_READ_WRITE,
+    keep_off_the_wal,
+    open_internal,
+    run,
+)
 from dosql_core.kernel.cycle_pacing import CyclePacing
 from dosql_core.kernel.group_commit import GroupCommit
+from dosql_core.kernel.head_watch import head_watch
 from dosql_core.kernel.keeper import Keeper, stamp_of
 from dosql_core.kernel.maintenance import Maintenance
 from dosql_core.kernel.overlay_map import OverlayMap
@@ -56,6 +63,7 @@ from dosql_core.storage.page_walk import LiveCommit
 from dosql_core.storage.wal_frames import FRAME_HEADER_BYTES
 
 _LOOKS_MAX = 200
+_BUSY_MILLISECONDS = 10_000
 _BULK_CAPTURES_MAX = 5
 _BACKLOG_WAIT_SECONDS = 2.0
 
@@ -108,6 +116,8 @@ class Head:
         self.is_without_keeper = False  # the disk was full when we opened it
         self._is_let_go = False  # the file was deleted; another may have its path by now
         self.pin_lock = threading.RLock()
+        self._pin: apsw.Connection | None = None
+        self._spare: list[apsw.Connection] = []  # open, to pin or to keep with: whoever comes first
         # Counts what may have changed the schema; a list, for connections look at it all the time.
         self.schema_mark = [0]
         self._keeper: Keeper | None = None
@@ -126,7 +136,10 @@ class Head:
             self.pacing = CyclePacing(self.index, frames_min)
             self.maintenance = Maintenance(self)
             self._keep_or_say_why_not(on_progress)
-            self.maintenance.start()
+            if self.is_keeper:
+                head_watch.add(self)
+            else:
+                self.maintenance.start()  # it looks whether it can become the keeper
             fcntl.flock(opening, fcntl.LOCK_UN)
             self._closing = self._undo.pop_all()
 
@@ -148,7 +161,10 @@ class Head:
             ) from None
 
     def _open_file(self, create: bool) -> None:
-        """Open the first connection and see to it that the file is in WAL mode."""
+        """Open the first connection and see to it that the file is in WAL mode.
+
+        It becomes the keeper's, or where another process is the keeper, the one that pins.
+        """
         place = self.place
         if place.is_overlay:
             assert place.parent is not None
@@ -171,21 +187,21 @@ class Head:
                     hint="check the path; a database is made by connecting to write to it",
                 )
         flags = OPEN_READ_WRITE | (OPEN_CREATE if create else 0)
-        pin = apsw.Connection(place.database_path, flags=flags, vfs=self.vfs)
-        self._undo.callback(pin.close)
-        keep_off_the_wal(pin)
-        pin.set_busy_timeout(10_000)
-        mode = run(pin, "PRAGMA journal_mode")[0][0]
+        first = apsw.Connection(place.database_path, flags=flags, vfs=self.vfs)
+        self._spare.append(first)
+        self._undo.callback(self._close_own_connections)
+        keep_off_the_wal(first)
+        first.set_busy_timeout(_BUSY_MILLISECONDS)
+        mode = run(first, "PRAGMA journal_mode")[0][0]
         if mode != "wal":
-            mode = run(pin, "PRAGMA journal_mode=WAL")[0][0]
+            mode = run(first, "PRAGMA journal_mode=WAL")[0][0]
             if mode != "wal":
                 raise CannotOpenError(
                     f"{place.database_path} stays in journal mode {mode!r}; history needs WAL",
                     hint="is the file on a network file system, or open with an exclusive lock?",
                 )
-        run(pin, "SELECT 1 FROM sqlite_schema LIMIT 1")
-        self.pin_connection = pin
-        self.page_size: int = run(pin, "PRAGMA page_size")[0][0]
+        run(first, "SELECT 1 FROM sqlite_schema LIMIT 1")
+        self.page_size: int = run(first, "PRAGMA page_size")[0][0]
 
     def _open_history(self) -> None:
         directory = self.place.history_directory
@@ -220,10 +236,7 @@ class Head:
         path, directory = self.place.database_path, self.place.directory
         self.index = WalIndex(path + "-shm")
         self._undo.callback(self.index.close)
-        not_before = Microseconds(0)
-        if self.own_history.newest_lsn:
-            not_before = self.history.commit(self.own_history.newest_lsn).committed_at
-        self.times = CommitTimes(self._ring_path, not_before=not_before)
+        self.times = CommitTimes(self._ring_path, not_before=self._newest_time)
         self._undo.callback(self.times.close)
         self.turnstile = Turnstile(directory)
         self._undo.callback(self.turnstile.close)
@@ -246,6 +259,11 @@ class Head:
         )
         self._undo.callback(self.capture.close)
         self.own_history.exclude_processes = lambda: self.capture
+
+    def _newest_time(self) -> Microseconds:
+        """The time of the newest commit in history."""
+        newest = self.own_history.newest_lsn
+        return self.history.commit(newest).committed_at if newest else Microseconds(0)
 
     def _position(self) -> tuple[CapturedPosition, Lsn]:
         return self.capture.position()
@@ -298,7 +316,8 @@ class Head:
             stamp, self._stamp_before = self._stamp_before, None
             if stamp is None:  # not opening it just now
                 stamp = stamp_of(self.place.database_path)
-            keeper = Keeper(self.place.database_path, self.vfs, self.index, self.capture)
+            keeping = self._spare_connection()
+            keeper = Keeper(self.place.database_path, self.vfs, self.index, self.capture, keeping)
             try:
                 keeper.keep()
                 self.own_history.refresh()
@@ -313,7 +332,7 @@ class Head:
                         find_out_what_happened(self, stamp)
                         keeper.recycle(state)
             except BaseException:
-                keeper.close(tidy=False)
+                self._spare.append(keeper.resign())
                 fcntl.flock(self._maintenance_lock, fcntl.LOCK_UN)
                 self._stamp_before = stamp
                 raise
@@ -326,6 +345,27 @@ class Head:
         return HeadPages(self.place.database_path, self.page_size, state, wal, self.vfs or "")
 
     # -- reading where we are ----------------------------------------------------------------------
+
+    @property
+    def pin_connection(self) -> apsw.Connection:
+        """The connection that reads where the WAL ends; call with `pin_lock` held."""
+        if self._pin is None:
+            self._pin = self._spare_connection()
+        return self._pin
+
+    def _spare_connection(self) -> apsw.Connection:
+        with contextlib.suppress(IndexError):
+            return self._spare.pop()
+        connection = open_internal(self.place.database_path, vfs=self.vfs)
+        connection.set_busy_timeout(_BUSY_MILLISECONDS)
+        return connection
+
+    def _close_own_connections(self) -> None:
+        """Close those of ours that are not the keeper's."""
+        if self._pin is not None:
+            self._pin.close()
+        while self._spare:
+            self._spare.pop().close()
 
     @contextlib.contextmanager
     def pinned(self) -> Iterator[tuple[apsw.Connection, WalState]]:
@@ -476,6 +516,7 @@ class Head:
         if self._is_let_go or not os.path.isdir(self.place.directory):
             self.abandon()
             return
+        head_watch.remove(self)
         self.maintenance.stop()
         opening = os.open(os.path.join(self.place.directory, "opening.lock"), os.O_RDWR)
         try:
@@ -489,7 +530,7 @@ class Head:
                             with contextlib.suppress(FileNotFoundError):
                                 tidy = self._is_tidy() or keeper.cycle(self.gate, last=True)
                     finally:
-                        self.pin_connection.close()
+                        self._close_own_connections()
                         keeper.close(tidy=tidy)
         finally:
             try:
@@ -509,6 +550,7 @@ class Head:
 
         What was committed so far is captured; what those connections still commit goes with them.
         """
+        head_watch.remove(self)
         self.maintenance.stop()
         with self._keeper_lock:
             keeper, self._keeper = self._keeper, None
@@ -524,6 +566,7 @@ class Head:
 
     def abandon(self) -> None:
         """Close without capturing, for a head that is about to be removed."""
+        head_watch.remove(self)
         self.maintenance.stop()
         keeper, self._keeper = self._keeper, None
         if keeper is not None:

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 
 import apsw
 
@@ -29,19 +30,43 @@ Stamp = tuple[int, int, int, int]
 
 
 class Keeper:
-    """Three connections of our own: W takes the write lock, K keeps, C checkpoints."""
+    """Three connections of our own: K keeps, W takes the write lock, C checkpoints.
 
-    def __init__(self, path: str, vfs: str | None, index: WalIndex, capture: Capture) -> None:
+    K is given; W and C are opened when the first cycle needs them: who only reads needs neither.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        vfs: str | None,
+        index: WalIndex,
+        capture: Capture,
+        keeping: apsw.Connection,
+    ) -> None:
         self._path = path
         self._index = index
         self._capture = capture
         self._skipping = self._cycles_to_skip = 0
-        self.writer = open_internal(path, vfs=vfs)
-        self.writer.set_busy_timeout(int(_GATE_SECONDS * 1000))
-        self._keeping = open_internal(path, vfs=vfs)
-        self._checkpointer = open_internal(path, vfs=vfs)
+        self._vfs = vfs
+        self._keeping = keeping
+        self._opened: list[apsw.Connection] = []
+
+    @cached_property
+    def writer(self) -> apsw.Connection:
+        """W; whoever uses it has the turn."""
+        writer = open_internal(self._path, vfs=self._vfs)
+        self._opened.append(writer)
+        writer.set_busy_timeout(int(_GATE_SECONDS * 1000))
+        return writer
+
+    @cached_property
+    def _checkpointer(self) -> apsw.Connection:
+        """C; whoever uses it has the turn."""
+        checkpointer = open_internal(self._path, vfs=self._vfs)
+        self._opened.append(checkpointer)
         # wal_checkpoint on a connection that never read returns (-1, -1) and does nothing
-        run(self._checkpointer, "SELECT 1 FROM sqlite_schema LIMIT 1")
+        run(checkpointer, "SELECT 1 FROM sqlite_schema LIMIT 1")
+        return checkpointer
 
     def keep(self) -> None:
         """Hold the WAL from here on."""
@@ -159,12 +184,17 @@ class Keeper:
 
     def close(self, *, tidy: bool) -> None:
         """Close the connections; `tidy` lets SQLite remove the empty WAL if nobody else has it."""
-        self.release()
-        self._keeping.close()
-        self.writer.close()
+        keeping = self.resign()
         if tidy:
-            self._checkpointer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
-        self._checkpointer.close()
+            keeping.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+        keeping.close()
+
+    def resign(self) -> apsw.Connection:
+        """Hold the WAL no more; returns K, open still."""
+        self.release()
+        for connection in self._opened:
+            connection.close()
+        return self._keeping
 
 
 def stamp_of(path: str) -> Stamp:

@@ -58,8 +58,13 @@ def begin_history(head: Head, keeper: Keeper, on_progress: Progress | None) -> N
 def find_out_what_happened(head: Head, stamp: Stamp | None) -> None:
     """Continue history where it ends, or record a gap.
 
-    `stamp` is the one the database file has, or had before we opened it.
+    `stamp` is the one the database file has, or had before we opened it. The keeper's mark holds
+    what it finds.
     """
+    captured = CapturedPosition.from_json(head.own_history.captured)
+    state = head.index.state()
+    if not state.frames and _why_not_continued(head, captured, state, stamp) is None:
+        return  # nothing to be pinned: whatever comes next is in the WAL
     with head.pinned() as (_connection, state):
         captured = CapturedPosition.from_json(head.own_history.captured)
         reason = _why_not_continued(head, captured, state, stamp)

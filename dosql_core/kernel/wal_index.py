@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import itertools
 import os
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dosql_core.errors import CannotOpenError
@@ -28,6 +30,7 @@ _READ_MARK_1_WORD = 26
 MX_FRAME_WORD = 4
 SALT_1_WORD = 8
 _BACKFILLED_WORD = 24
+_LOOKS_NEARBY = 16
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -143,12 +146,21 @@ class WalIndex:
 
 
 def _descriptor_of(path: str) -> int:
+    """SQLite's descriptor of a file that it has opened just now, or earlier."""
     wanted = os.stat(path)
-    for name in os.listdir("/proc/self/fd"):
+    # The lowest free number is just above what was opened last, so one look mostly does.
+    lowest_free = os.open(os.devnull, os.O_RDONLY)
+    os.close(lowest_free)
+    nearby = range(lowest_free - 1, max(lowest_free - 1 - _LOOKS_NEARBY, -1), -1)
+    for descriptor in itertools.chain(nearby, _all_descriptors()):
         try:
-            found = os.stat(f"/proc/self/fd/{name}")
+            found = os.fstat(descriptor)
         except OSError:
             continue
         if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
-            return int(name)
+            return descriptor
     raise CannotOpenError(f"this process has no descriptor of {path}: is a connection open?")
+
+
+def _all_descriptors() -> Iterator[int]:
+    yield from map(int, os.listdir("/proc/self/fd"))

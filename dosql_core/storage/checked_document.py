@@ -42,8 +42,8 @@ def read_document(path: str, kind: str, format_version: int) -> dict[str, Any]:
             another kind; FormatVersionError when it is whole but of another version;
             FileNotFoundError when there is none.
     """
-    with open(path, "rb") as file:
-        raw = file.read()
+    with open(path, "rb", buffering=0) as file:
+        raw = file.readall()
     found_kind, found_version, body = _open_envelope(raw, path)
     if found_kind != kind:
         raise CorruptStoreError(f"{path} is a document of kind {found_kind!r}, expected {kind!r}")

@@ -20,7 +20,7 @@ class StandingIndex:
 
 def test_entries_that_were_lost_are_unknown_and_not_the_year_1970(tmp_path: Path) -> None:
     path = tmp_path / "commit_times.ring"
-    ring = CommitTimes(str(path), not_before=Microseconds(0))
+    ring = CommitTimes(str(path), not_before=lambda: Microseconds(0))
     for number in range(100):
         ring.record(StandingIndex(7, number), Microseconds(5000 + number))  # type: ignore[arg-type]
     ring.close()
@@ -28,7 +28,7 @@ def test_entries_that_were_lost_are_unknown_and_not_the_year_1970(tmp_path: Path
     assert len(content) == RING_BYTES
     content[2 * SECTOR_BYTES : 3 * SECTOR_BYTES] = bytes(SECTOR_BYTES)
     path.write_bytes(content)
-    ring = CommitTimes(str(path), not_before=Microseconds(0))
+    ring = CommitTimes(str(path), not_before=lambda: Microseconds(0))
     known = ring.since(0)
     ring.close()
     assert sorted(known.times[place] for place in known.places.values()) == [
