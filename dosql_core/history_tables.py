@@ -31,15 +31,25 @@ _PERIOD_PARAMETERS = (
     "_dosql_within",
 )
 _BLAME_COLUMNS = (
-    '"column" TEXT',
-    "value",
-    "lsn INTEGER",
-    "committed_at TEXT",
-    "author TEXT",
-    "message TEXT",
+    Column('"column" TEXT'),
+    Column("value"),
+    Column("lsn INTEGER"),
+    Column("committed_at TEXT"),
+    Column("author TEXT"),
+    Column("message TEXT"),
 )
 _KEY_COLUMNS_MAX = 16
-_DIFF_COLUMNS = ("table_name TEXT", "operation TEXT", '"key"', "before TEXT", "after TEXT")
+_BLAME_PARAMETERS = (
+    "_dosql_table",
+    *(f"_dosql_key_{number}" for number in range(1, _KEY_COLUMNS_MAX + 1)),
+)
+_DIFF_COLUMNS = (
+    Column("table_name TEXT"),
+    Column("operation TEXT"),
+    Column('"key"'),
+    Column("before TEXT"),
+    Column("after TEXT"),
+)
 _DIFF_PARAMETERS = ("_dosql_table", "_dosql_from", "_dosql_to")
 
 
@@ -154,10 +164,9 @@ class HistoryTables:
     # -- blame -------------------------------------------------------------------------------------
 
     def _blame_table(self) -> ComputedTable:
-        keys = tuple(f"_dosql_key_{number}" for number in range(1, _KEY_COLUMNS_MAX + 1))
         return ComputedTable(
-            columns=tuple(map(Column, _BLAME_COLUMNS)),
-            parameters=("_dosql_table", *keys),
+            columns=_BLAME_COLUMNS,
+            parameters=_BLAME_PARAMETERS,
             required=2,
             compute=self._blame,
         )
@@ -193,7 +202,7 @@ class HistoryTables:
             return rows_of([json_row(change) for change in self._changes(*arguments)])
 
         return ComputedTable(
-            columns=tuple(map(Column, _DIFF_COLUMNS)),
+            columns=_DIFF_COLUMNS,
             parameters=_DIFF_PARAMETERS,
             required=2,
             compute=compute,

@@ -17,10 +17,7 @@ from threading import RLock, get_ident
 from typing import Any, ClassVar, NoReturn
 
 from dosql_core import errors
-from dosql_core.errors import (
-    ConnectionClosedError,
-    ProgrammingError,
-)
+from dosql_core.errors import ConnectionClosedError
 from dosql_core.identifiers import MAIN_BRANCH
 from dosql_core.kernel.connection import KernelConnection, KernelCursor
 from dosql_core.kernel.error_translation import (
@@ -206,11 +203,14 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
 
     def cursor(self, factory: Callable[[Connection], Any] = Cursor) -> Cursor:
         """A new cursor; `factory` is a subclass of Cursor or a function that makes one."""
-        self._check_usable()
+        owner = self._owner
+        if (owner and owner != get_ident()) or self._is_closed:
+            self._check_usable()
         if factory is Cursor:
             cursor: Cursor = self._new_cursor()
             cursor._connection = self
             cursor._row = None
+            cursor._described = None
             cursor._shape = self._shape
         else:
             cursor = factory(self)
@@ -317,23 +317,16 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
 
     def _let_go_of_former_database(self) -> None:
         """Make way for a second `__init__`; cursors of an in-memory database may fetch on."""
-        try:
-            was_open = not self._is_closed
-        except ProgrammingError:
-            return
-        if was_open and not self._is_in_memory:
+        if not self._is_closed and not self._is_in_memory:
             self._release()
-        del self._is_closed  # until the new database is open, there is none
+        self._be_not_opened()  # until the new database is open, there is none
 
     def _has_moved(self, cursor: Cursor) -> bool:
         """Whether a cursor is closed only because `USE BRANCH` closed the kernel below it."""
         return not self._is_closed and not getattr(cursor, "_is_closed", False)
 
     def __del__(self) -> None:
-        try:
-            if self._is_closed or self._owner == FORKED:
-                return
-        except Exception:  # never opened
+        if self._is_closed or self._owner == FORKED:
             return
         if _WARNS_WHEN_NOT_CLOSED:
             warnings.warn(

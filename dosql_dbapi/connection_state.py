@@ -8,7 +8,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from threading import RLock, get_ident
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from dosql_core.errors import (
     ConnectionClosedError,
@@ -27,11 +27,16 @@ if TYPE_CHECKING:
     from dosql_dbapi.cursor import Cursor
 
 ANY_THREAD = 0
-FORKED = -1  # no thread has this identifier, so every use ends in _check_usable
+# No thread has these identifiers, so every use ends in _check_usable.
+FORKED = -1
+NOT_OPENED = -2
 
 
 class ConnectionState:
-    """The slots of a connection. A slot that was never assigned says that it is not open."""
+    """The slots of a connection.
+
+    No class of these may have a `__getattr__`: it would make each look at a slot ten times slower.
+    """
 
     __slots__ = (
         "__weakref__",
@@ -108,6 +113,23 @@ class ConnectionState:
     _thread_wait: tuple[float, float, float] | None
     _timeout_seconds: float
 
+    if TYPE_CHECKING:
+
+        def execute(self, sql: str, parameters: Any = (), /) -> Cursor:
+            """Make a cursor and run one statement with it; `Connection` does."""
+            raise NotImplementedError
+
+    def __new__(cls, *_arguments: Any, **_options: Any) -> Self:
+        """A connection that refuses everything until `__init__` has opened it."""
+        self = super().__new__(cls)
+        self._be_not_opened()
+        return self
+
+    def _be_not_opened(self) -> None:
+        self._owner = NOT_OPENED
+        self._is_closed = True
+        self._new_cursor = _refuse_not_opened
+
     def _check_usable(self) -> None:
         """Errors: for a closed connection, another thread's, or one inherited through fork()."""
         owner = self._owner
@@ -121,12 +143,13 @@ class ConnectionState:
             raise ConnectionClosedError(CLOSED_CONNECTION)
 
     def _refuse_thread(self) -> NoReturn:
+        if self._owner == NOT_OPENED:
+            _refuse_not_opened()
         raise WrongThreadError(
             "SQLite objects created in a thread can only be used in that same thread. The object "
             f"was created in thread id {self._owner} and this is thread id {get_ident()}."
         )
 
-    def __getattr__(self, name: str) -> Any:
-        if name in ConnectionState.__slots__:
-            raise ProgrammingError("Base Connection.__init__ not called.")
-        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
+def _refuse_not_opened() -> NoReturn:
+    raise ProgrammingError("Base Connection.__init__ not called.")

@@ -21,7 +21,7 @@ from dosql_core.kernel.connection import KernelCursor, survive_late_deallocation
 from dosql_dbapi import execution, recovery
 from dosql_dbapi.parameters import bindable
 from dosql_dbapi.plans import READ, WRITE
-from dosql_dbapi.results import Described, Description
+from dosql_dbapi.results import Described, Description, Held
 
 if TYPE_CHECKING:
     import pyarrow
@@ -76,6 +76,7 @@ class Cursor(KernelCursor):
             KernelCursor.__init__(self, connection._kernel)
         self._connection = connection
         self._row = None
+        self._described = None
         connection._adopt(self)
 
     # -- running a statement -----------------------------------------------------------------------
@@ -151,9 +152,14 @@ class Cursor(KernelCursor):
         """The next row, or None after the last."""
         try:
             row = self._row
-            if row is None or self._shape is not None:
+            if self._shape is not None:
                 return execution.fetch_one_slowly(self)
-            self._row = _step(self)
+            if row is not None:
+                self._row = _step(self)
+            elif type(self._described) is Held:
+                return execution.fetch_one_slowly(self)
+            else:
+                execution.after_the_last(self)
         except Exception as error:
             recovery.fetch_failed(self, error)
         return row
@@ -174,7 +180,8 @@ class Cursor(KernelCursor):
             rows = [first]
             self._row = None
             rows.extend(islice(iter(partial(_step, self), None), size - 1))
-            self._row = _step(self)
+            if len(rows) == size:
+                self._row = _step(self)
         except Exception as error:
             recovery.fetch_failed(self, error)
         return rows
@@ -190,7 +197,10 @@ class Cursor(KernelCursor):
                 return execution.fetch_slowly(self, None)
             rows = [first]
             self._row = None
-            rows.extend(iter(partial(_step, self), None))
+            second = _step(self)
+            if second is not None:  # else there is no need for what follows, which costs
+                rows.append(second)
+                rows.extend(iter(partial(_step, self), None))
         except Exception as error:
             recovery.fetch_failed(self, error)
         return rows
@@ -247,8 +257,11 @@ class Cursor(KernelCursor):
     @property
     def description(self) -> Description | None:  # type: ignore[override]
         """Name and six Nones for each column of the result, or None when there is no result."""
-        described = getattr(self, "_described", None)
-        if type(described) is str:
+        try:
+            described = self._described
+        except AttributeError:  # made by a subclass that left `__init__` out
+            return None
+        if isinstance(described, str):
             described = execution.described(self)
         return None if described is None else described.description or None
 
@@ -317,10 +330,21 @@ class FreshCursor(Cursor):
 
     def close(self, force: bool = True) -> None:
         """End the statement, also of a cursor whose deallocation was put off."""
-        if hasattr(self, "_connection"):
-            Cursor.close(self, force)
-        else:
+        try:
+            connection = self._connection
+        except AttributeError:
             KernelCursor.close(self, True)
+            return
+        if (
+            self._shape is None
+            and connection._owner == get_ident()
+            and not (connection._is_closed or connection._is_closing_cursors)
+        ):
+            self._is_closed = True
+            self._row = None
+            KernelCursor.close(self, True)
+        else:
+            Cursor.close(self, force)
 
 
 FreshCursor.__name__ = FreshCursor.__qualname__ = "Cursor"

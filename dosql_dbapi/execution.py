@@ -310,16 +310,13 @@ def execute_script(cursor: Cursor, script: str) -> None:
 
 def fetch_one_slowly(cursor: Cursor) -> Any:
     """The next row where the fast path has none: shaped, held in memory, or really none."""
-    connection = cursor._connection
-    owner = connection._owner
-    if owner and owner != get_ident():
-        connection._check_usable()
-    row = cursor._row
-    if row is None:
-        held = getattr(cursor, "_described", None)
-        if type(held) is not Held and not getattr(cursor, "_is_shaping", False):
-            _step(cursor)  # raises when the cursor or its connection is closed
-            return None
+    if (
+        cursor._row is None
+        and type(cursor._described) is not Held
+        and not getattr(cursor, "_is_shaping", False)
+    ):
+        after_the_last(cursor)
+        return None
     row, columns = _next_raw_row(cursor)
     if row is None:
         return None
@@ -334,15 +331,24 @@ def fetch_one_slowly(cursor: Cursor) -> Any:
             cursor._row = _step(cursor)
 
 
+def after_the_last(cursor: Cursor) -> None:
+    """A cursor is asked for a row and has none. Errors: when it or its connection is closed."""
+    connection = cursor._connection
+    owner = connection._owner
+    if owner and owner != get_ident():
+        connection._check_usable()
+    _step(cursor)  # raises when the cursor or its connection is closed
+
+
 def _next_raw_row(cursor: Cursor) -> tuple[Any, Held | None]:
     """The waiting row, still waiting when it is a step of the kernel; else one from memory."""
     recovery.connection_of(cursor)._check_usable()
     if getattr(cursor, "_is_shaping", False):
         raise ProgrammingError(recovery.RECURSIVE_USE)
-    row = getattr(cursor, "_row", None)
+    row = cursor._row
     if row is not None:
         return row, None
-    held = getattr(cursor, "_described", None)
+    held = cursor._described
     if type(held) is Held:
         return next(held.rows, None), held
     _step(cursor)  # raises when the cursor or its connection is closed
@@ -428,8 +434,8 @@ def _unchanged(row: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def described(cursor: Cursor) -> Described | None:
     """What the columns of the cursor's result are, or None when it has none."""
-    text = getattr(cursor, "_described", None)
-    if type(text) is not str:
+    text = cursor._described
+    if not isinstance(text, str):
         return text
     connection = cursor._connection
     version = connection._data_version()

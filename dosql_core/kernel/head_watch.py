@@ -69,7 +69,7 @@ class HeadWatch:
 
     def _look_at(self, head: Head) -> None:
         with self._lock:  # so that the head cannot be closed meanwhile
-            if head in self._heads and head.is_cycle_due():
+            if head in self._heads and head.pacing.is_due():
                 head.maintenance.wake()
 
 

@@ -273,3 +273,32 @@ def test_a_trace_shows_the_statements_of_a_script_and_nothing_else():
         return [text.strip() for text in seen]
 
     assert traced(dosql_dbapi) == traced(sqlite3) != []
+
+
+def test_no_class_of_a_connection_or_cursor_has_getattr():
+    # with one, CPython looks every slot up the slow way, ten times for each statement
+    for kind in (dosql_dbapi.Connection, dosql_dbapi.Cursor):
+        assert not any("__getattr__" in vars(base) for base in kind.__mro__)
+
+
+def test_a_connection_that_was_never_opened_says_so():
+    connection = dosql_dbapi.Connection.__new__(dosql_dbapi.Connection)
+    for use in (connection.commit, connection.cursor, connection.close, connection.interrupt):
+        with pytest.raises(dosql_dbapi.ProgrammingError, match=r"Connection\.__init__ not called"):
+            use()
+    with pytest.raises(dosql_dbapi.ProgrammingError, match=r"Connection\.__init__ not called"):
+        connection.execute("select 1")
+
+
+def test_a_cursor_asked_again_after_its_last_row_has_none():
+    connection = dosql_dbapi.connect(":memory:")
+    cursor = connection.execute("select 1 union all select 2")
+    assert cursor.fetchmany(2) == [(1,), (2,)]
+    assert (cursor.fetchmany(2), cursor.fetchone(), cursor.fetchall()) == ([], None, [])
+    assert connection.execute("select 1").fetchmany(5) == [(1,)]
+    assert connection.execute("select 1").fetchall() == [(1,)]
+    assert connection.execute("select 1 where 0").fetchall() == []
+    cursor.close()
+    with pytest.raises(dosql_dbapi.ProgrammingError):
+        cursor.fetchone()
+    connection.close()
