@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from dosql_core.errors import TableNotFoundError
+from dosql_core.history.renames import TableThen, is_column_kept, renamed_tables
 from dosql_core.history.time_travel import ResolvedMoment, SealedHistory
-from dosql_core.kernel.connection import run
-from dosql_core.kernel.past_connection import past_connection
-from dosql_core.language.tokens import quoted_name
 from dosql_core.rows.changed_leaves import TablePair
 from dosql_core.rows.page_image import PageImage
 from dosql_core.rows.row_change import Operation, RowChange, row_change
@@ -21,8 +19,6 @@ from dosql_core.rows.table_layout import (
     renamed_columns,
     schema_changes,
 )
-
-_ROWS_COMPARED = 200
 
 
 class Difference:
@@ -108,22 +104,34 @@ class Difference:
         for found in self._rows.of_tables():
             yield row_change(pairs[found.table], found)
 
-    def is_column_kept(self, table: str, was_called: str, is_called: str) -> bool:
-        """Whether a column under a new name holds what another held, going by the first rows."""
-        layouts = [schema.tables[table] for schema in self._schemas]
-        found = []
-        for view, layout, column in zip(self._views, layouts, (was_called, is_called), strict=True):
-            key = ", ".join(map(quoted_name, layout.key)) or "rowid"
-            with past_connection(view) as connection:
-                rows = run(
-                    connection,
-                    f"SELECT {quoted_name(column)}, {key} FROM {quoted_name(table)}"
-                    f" ORDER BY {key} LIMIT {_ROWS_COMPARED}",
-                )
-            found.append({row[1:]: row[0] for row in rows if row[0] is not None})
-        before, after = found
-        kept = sum(key in after and after[key] == value for key, value in before.items())
-        return bool(2 * kept >= len(before))
+    def renamed_tables(self) -> dict[str, str]:
+        """Old name to new name of the tables that are there under another name, by what they hold.
+
+        They are compared as two tables each until `follow` is told of them.
+        """
+        before, after = zip(self._views, self._schemas, strict=True)
+        return renamed_tables(before, after)
+
+    def follow(self, renamed: Mapping[str, str]) -> None:
+        """Compare tables that have another name now with what they were, under the new name."""
+        before, after = (schema.tables for schema in self._schemas)
+        self._rows.tables = TablePairs(before, after, renamed=renamed)
+
+    def is_column_kept(
+        self, table: str, was_called: str, is_called: str, *, is_likely: bool
+    ) -> bool:
+        """Whether a column under a new name holds what another held, going by the first rows.
+
+        Where no value tells, it is only if it was likely before.
+        """
+        pair = self._rows.tables.by_name[table]
+        assert pair.before is not None
+        assert pair.after is not None
+        before, after = (
+            TableThen(view, layout)
+            for view, layout in zip(self._views, (pair.before, pair.after), strict=True)
+        )
+        return is_column_kept(before, after, was_called, is_called, is_likely=is_likely)
 
     def counts(self) -> dict[str, Counter[Operation]]:
         """How many rows of each table were inserted, updated and deleted."""

@@ -31,8 +31,8 @@ def table_objects(kernel: Any, schema: str, table: str) -> list[TableObject]:
     return [TableObject(*row) for row in found] if found and found[0][0] == "table" else []
 
 
-def copy_rows(kernel: Any, past: str, table: str, into: str) -> None:
-    """Put all rows of an attached table into one of ours that is defined the same and empty.
+def copy_rows(kernel: Any, source: str, into: str) -> None:
+    """Put all rows of a table, given as SQL, into one of ours that is defined the same and empty.
 
     Rows that have nothing but their rowid to tell them apart keep it.
     """
@@ -44,8 +44,7 @@ def copy_rows(kernel: Any, past: str, table: str, into: str) -> None:
     copied = ", ".join([*_rowid_of(kernel, into, columns), *map(quoted_name, columns)])
     run(
         kernel,
-        f"INSERT INTO main.{quoted_name(into)} ({copied}) "
-        f"SELECT {copied} FROM {quoted_name(past)}.{quoted_name(table)}",
+        f"INSERT INTO main.{quoted_name(into)} ({copied}) SELECT {copied} FROM {source}",
     )
 
 

@@ -64,7 +64,7 @@ def restore_table(session: Writer, past_schema: str, table: str, *, into: str | 
                     if present:
                         _rows(kernel, f"DROP TABLE main.{quoted_name(name)}")
                     _rows(kernel, created_by)
-            copy_rows(kernel, past_schema, name, target)
+            copy_rows(kernel, f"{quoted_name(past_schema)}.{quoted_name(name)}", target)
             if into is None:
                 for made in objects[1:]:
                     _rows(kernel, made.sql)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from dosql_core.errors import ProgrammingError
@@ -117,6 +117,33 @@ Columns it does not name merge. Errors: raise `UnresolvedError` to leave the con
 def row_name(table: str, key: NamedValues) -> RowName:
     """What tells the row from all others."""
     return table, tuple(key.items())
+
+
+def schema_conflict(
+    kind: str,
+    name: str,
+    definitions: Iterable[str | None],
+    detail: str,
+    *,
+    part: str | None = None,
+) -> Conflict:
+    """A conflict about the definition of an object, or what a part of it is called.
+
+    Shape: `definitions` are those of the base, ours and theirs.
+    """
+    key: NamedValues = {"kind": kind} if part is None else {"kind": kind, "part": part}
+    rows: list[NamedValues | None] = [None if sql is None else {"sql": sql} for sql in definitions]
+    base, ours, theirs = rows
+    return Conflict(ConflictKind.SCHEMA, name, key, base, ours, theirs, detail=detail)
+
+
+def decided_side(conflict: Conflict, decide: Decide, left: list[Conflict]) -> Side | None:
+    """Whose definition stands; None when nobody decides, and then the conflict is one more left."""
+    resolution = decide(conflict)
+    if resolution is None or resolution.side is None:
+        left.append(conflict)
+        return None
+    return resolution.side
 
 
 def decide_nothing(_conflict: Conflict) -> Resolution | None:

@@ -13,7 +13,8 @@ from dosql_core.history.refs import MergeRef
 from dosql_core.history.time_travel import ResolvedMoment
 from dosql_core.identifiers import Lsn, Microseconds
 from dosql_core.kernel.attached_views import AttachedViews
-from dosql_core.kernel.connection import ENABLE_TRIGGER, run
+from dosql_core.kernel.connection import ENABLE_TRIGGER, KernelError, run
+from dosql_core.kernel.error_translation import translate
 from dosql_core.kernel.head import Head
 from dosql_core.kernel.head_connection import HeadConnection
 from dosql_core.merging.attached_rows import AttachedRows
@@ -71,6 +72,8 @@ def carry_out(
                 done = attempt.made(dry_run=dry_run, only_forward=must_be_fast_forward)
             assert done is not None
             return done
+        except KernelError as cause:  # such as a CHECK with a function that a program has
+            raise translate(cause) from cause
         finally:
             connection.leave_write()
             connection.close()

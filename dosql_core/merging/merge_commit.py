@@ -20,15 +20,16 @@ from dosql_core.merging.conflict import (
     RowName,
     RowResult,
     Side,
+    schema_conflict,
 )
 from dosql_core.merging.references import Orphan, orphans
+from dosql_core.merging.renamed_schema import rename_in
 from dosql_core.merging.row_application import Refused, apply_rows
 from dosql_core.merging.schema_merge import SchemaObject
 from dosql_core.merging.three_moments import ThreeMoments
 from dosql_core.merging.three_way import is_keyless
 from dosql_core.merging.virtual_tables import bring_virtual_tables, brought
 from dosql_core.rows.row_change import NamedValues
-from dosql_core.rows.table_layout import Schema
 
 _ROUNDS_MAX = 100
 _SQLITE_ERROR = 1  # a statement that makes no sense to SQLite
@@ -41,6 +42,7 @@ class MergeTransaction:
         self._rows, self._kernel, self._decide = rows, rows.kernel, decide
         self._moments = moments
         made, self._plan, self.conflicts, self._crossed = moments.put_together(decide)
+        rows.names = moments.names.of
         self._results: dict[RowName, RowResult] = {result.name: result for result in made}
         self._refused: dict[RowName, tuple[RowResult, str]] = {}
         self._orphans: dict[RowName, Orphan] = {}
@@ -81,6 +83,8 @@ class MergeTransaction:
 
     def _written(self) -> list[Conflict]:
         plan, kernel = self._plan, self._kernel
+        if plan.is_renamed:
+            rename_in(kernel, self._moments.names.of[Side.OURS])
         for kind, name in plan.dropped:
             run(kernel, f"DROP {kind.upper()} IF EXISTS main.{quoted_name(name)}")
         found: list[Conflict] = []
@@ -115,12 +119,11 @@ class MergeTransaction:
 
     def _take_over(self, table: str) -> list[TableObject]:
         """Make a table of ours what it is on their side; returns what stood on ours."""
-        theirs = self._rows.schema_of(Side.THEIRS)
         stood = table_objects(self._kernel, "main", table)
-        created = table_objects(self._kernel, theirs, table)[0]
         run(self._kernel, f"DROP TABLE IF EXISTS main.{quoted_name(table)}")
-        run(self._kernel, created.sql)
-        copy_rows(self._kernel, theirs, table, table)
+        run(self._kernel, self._moments.their_schema.objects["table", table])
+        source = self._rows.source(self._rows.schema_of(Side.THEIRS), table)
+        copy_rows(self._kernel, source, table)
         return stood[1:]
 
     def _made(self, made: SchemaObject) -> list[Conflict]:
@@ -134,20 +137,10 @@ class MergeTransaction:
         return [conflict]
 
     def _schema_conflict(self, kind: str, name: str, detail: str) -> Conflict:
-        def sql(schema: Schema) -> NamedValues | None:
-            found = schema.objects.get((kind, name))
-            return None if found is None else {"sql": found}
-
         moments = self._moments
-        return Conflict(
-            ConflictKind.SCHEMA,
-            name,
-            {"kind": kind},
-            sql(moments.base_schema),
-            sql(moments.our_schema),
-            sql(moments.their_schema),
-            detail=detail,
-        )
+        schemas = (moments.base_schema, moments.our_schema, moments.their_schema)
+        definitions = (schema.objects.get((kind, name)) for schema in schemas)
+        return schema_conflict(kind, name, definitions, detail)
 
     def _refusals(self, refused: list[Refused]) -> list[Conflict]:
         found = []
@@ -171,7 +164,7 @@ class MergeTransaction:
             for (given,) in run(
                 self._kernel,
                 f"SELECT seq FROM {quoted_name(theirs)}.sqlite_sequence WHERE name = ?",
-                (table,),
+                (self._rows.names_at(theirs).own_table(table),),
             ):
                 run(
                     self._kernel,

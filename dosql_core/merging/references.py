@@ -27,16 +27,14 @@ class ForeignKey:
     parent: str
     parent_columns: tuple[str, ...]
 
-    @property
-    def without_parent(self) -> str:
-        """The condition of a row `c` whose parent is missing; `{schema}` is to be filled in."""
+    def without_parent(self, parents: str) -> str:
+        """The condition of a row `c` whose parent is missing from `parents`, SQL for a table."""
         refers = " AND ".join(f"c.{quoted_name(name)} IS NOT NULL" for name in self.columns)
         meets = " AND ".join(
             f"p.{quoted_name(there)} = c.{quoted_name(here)}"
             for here, there in zip(self.columns, self.parent_columns, strict=True)
         )
-        parent = quoted_name(self.parent).replace("{", "{{").replace("}", "}}")
-        return f"{refers} AND NOT EXISTS (SELECT 1 FROM {{schema}}.{parent} AS p WHERE {meets})"
+        return f"{refers} AND NOT EXISTS (SELECT 1 FROM {parents} AS p WHERE {meets})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +122,7 @@ def _of(
     taken: list[RowResult],
     is_whole: bool,
 ) -> Iterator[Orphan]:
-    condition = key.without_parent.format(schema="main")
+    condition = key.without_parent(rows.source("main", key.parent))
     if not rows.has_table("main", key.parent):
         condition = " AND ".join(f"c.{quoted_name(name)} IS NOT NULL" for name in key.columns)
     if is_whole:
@@ -192,7 +190,7 @@ def _was_one(rows: AttachedRows, orphan: Orphan) -> bool:
         if not rows.has_table(schema, key.parent):
             missing = "1"
         else:
-            missing = key.without_parent.format(schema=quoted_name(schema))
+            missing = key.without_parent(rows.source(schema, key.parent))
         try:
             if any(rows.where(schema, key.child, f"{where} AND {same} AND {missing}", values)):
                 return True

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
-from dosql_core.merging.conflict import Conflict, ConflictKind, Decide, Side
+from dosql_core.merging.conflict import Conflict, Decide, Side, decided_side, schema_conflict
+from dosql_core.merging.merged_names import MergedNames
 from dosql_core.merging.table_definition import (
     added_columns,
     column_named,
     is_same_sql,
     is_virtual,
     names_in_common,
-    renamed_columns,
 )
-from dosql_core.rows.row_change import NamedValues
 from dosql_core.rows.table_layout import SETTINGS, Schema, TableLayout
 
 TABLE = "table"
 Names = dict[str, str | None]
+_DROPPED = {
+    Side.OURS: "we dropped it, and they changed rows of it",
+    Side.THEIRS: "they dropped it, and we changed rows of it",
+}
 
 
 @dataclass(slots=True)
@@ -27,8 +30,8 @@ class TablePlan:
 
     Shape: `origin` is whose table the merge begins with, None when it is dropped; `takes_rows`
            whether rows of the other side go into it. `base_names`, `our_names` and `their_names`
-           say what the columns of each moment are called in it, None for one it does not have.
-           `added` are definitions of columns it gets.
+           say what the columns of each moment are called in it, None for one it does not have:
+           where one is spelled in other case. `added` are definitions of columns it gets.
     """
 
     name: str
@@ -58,11 +61,13 @@ class SchemaObject:
 class SchemaPlan:
     """What is done to our schema.
 
-    Shape: `tables` are those that change on either side, by name; `dropped` and `made` the other
-           objects; `virtual` the virtual tables that were not dropped; `settings` new values of
-           PRAGMA user_version and application_id.
+    Shape: `is_renamed`: ours has to get names of theirs first. `tables` are those that change on
+           either side, by name; `dropped` and `made` the other objects; `virtual` the virtual
+           tables that were not dropped; `settings` new values of PRAGMA user_version and
+           application_id.
     """
 
+    is_renamed: bool = False
     tables: dict[str, TablePlan] = field(default_factory=dict)
     dropped: list[tuple[str, str]] = field(default_factory=list)
     made: list[SchemaObject] = field(default_factory=list)
@@ -74,7 +79,8 @@ class SchemaPlan:
     def is_empty(self) -> bool:
         """Whether our schema stays as it is."""
         return not (
-            self.dropped
+            self.is_renamed
+            or self.dropped
             or self.made
             or self.settings
             or any(plan.changes_schema for plan in self.tables.values())
@@ -83,20 +89,19 @@ class SchemaPlan:
 
 @dataclass(frozen=True, slots=True)
 class ThreeSchemas:
-    """The schemas of the three moments, and whose rows changed in which tables.
+    """The schemas of the three moments under the names of the merge, and whose rows changed.
 
-    Shape: `updated_columns(side, table)` are the columns that a side gave other values in rows of
-           the base; `is_column_kept(side, table, was, name)` says whether `name` of a side holds
-           what `was` of the base held.
+    Shape: `written_columns(side, table)` are the columns to which a side gave values in rows: new
+           ones, or others than a new row has by itself.
     """
 
     base: Schema
     ours: Schema
     theirs: Schema
+    names: MergedNames
     we_changed: Collection[str]
     they_changed: Collection[str]
-    updated_columns: Callable[[Side, str], set[str]]
-    is_column_kept: Callable[[Side, str, str, str], bool]
+    written_columns: Callable[[Side, str], set[str]]
 
 
 def merge_schemas(found: ThreeSchemas, decide: Decide) -> SchemaPlan:
@@ -106,7 +111,8 @@ def merge_schemas(found: ThreeSchemas, decide: Decide) -> SchemaPlan:
     that only one side altered keeps the rows of both. Two sides that added columns to a table
     merge, too. Everything else is a conflict.
     """
-    plan = SchemaPlan()
+    plan = SchemaPlan(is_renamed=found.names.of[Side.OURS].are_other)
+    plan.conflicts += found.names.conflicts
     for kind, name in dict.fromkeys(
         [*found.base.objects, *found.theirs.objects, *found.ours.objects]
     ):
@@ -127,7 +133,8 @@ def _plan_setting(plan: SchemaPlan, found: ThreeSchemas, name: str, decide: Deci
         return
     if our != base:
         numbers = (f"PRAGMA {name} = {value}" for value in (base, our, their))
-        if _side(plan, _conflict("pragma", name, *numbers), decide) is not Side.THEIRS:
+        conflict = schema_conflict("pragma", name, numbers, _told("pragma", name))
+        if decided_side(conflict, decide, plan.conflicts) is not Side.THEIRS:
             return
     plan.settings[name] = their
 
@@ -154,13 +161,15 @@ def _plan_object(
         schema.objects.get((kind, name)) for schema in (found.base, found.ours, found.theirs)
     )
     result = our
-    if not is_same_sql(their, base) and not is_same_sql(our, their):
-        if is_same_sql(our, base):
-            result = their
-        else:
-            conflict = _conflict(kind, name, base, our, their)
-            side = _side(plan, conflict, decide)
-            result = their if side is Side.THEIRS else base if side is Side.BASE else our
+    why = _dropped_and_written(found, name) if (kind, base is None) == (TABLE, False) else None
+    is_merged = is_same_sql(their, base) or is_same_sql(our, their) or is_same_sql(our, base)
+    if why is not None or not is_merged:
+        told = _told(kind, name) if why is None else _told(kind, name, why)
+        conflict = schema_conflict(kind, name, (base, our, their), told)
+        side = decided_side(conflict, decide, plan.conflicts)
+        result = {Side.THEIRS: their, Side.BASE: base}.get(side or Side.OURS, our)
+    elif is_same_sql(our, base):
+        result = their
     if kind == TABLE and result is not None:
         plan.virtual.append(name)
     if is_same_sql(result, our):
@@ -169,6 +178,15 @@ def _plan_object(
         plan.dropped.append((kind, name))
     if result is not None:
         plan.made.append(SchemaObject(kind, name, result))
+
+
+def _dropped_and_written(found: ThreeSchemas, name: str) -> str | None:
+    """That a side dropped the virtual table of which the other changed what it keeps."""
+    is_ours, is_theirs = ((TABLE, name) in of.objects for of in (found.ours, found.theirs))
+    changed = found.they_changed if is_theirs else found.we_changed
+    if is_ours == is_theirs or not any(is_of_virtual(name, table) for table in changed):
+        return None
+    return _DROPPED[Side.OURS if is_theirs else Side.THEIRS]
 
 
 class _Table:
@@ -186,14 +204,17 @@ class _Table:
         base, ours, theirs = (_sql(at) for at in (self.base, self.ours, self.theirs))
         they_altered = not is_same_sql(base, theirs)
         we_altered = not is_same_sql(base, ours)
-        if not they_altered or is_same_sql(ours, theirs):
+        contested = self._found.names.contested.get(self.name)
+        if contested is not None:
+            self._decided(contested)
+        elif not they_altered or is_same_sql(ours, theirs):
             if self.ours is None and self.theirs is not None and self.they_changed_rows:
-                self._decided("we dropped it, and they changed rows of it")
+                self._decided(_DROPPED[Side.OURS])
             elif self.ours is not None and (self.we_changed_rows or self.they_changed_rows):
                 self._stands(Side.OURS)
         elif not we_altered:
             if self.theirs is None and self.we_changed_rows:
-                self._decided("they dropped it, and we changed rows of it")
+                self._decided(_DROPPED[Side.THEIRS])
             elif self.theirs is None:
                 self._stands(None)
             elif not self._adds_their_columns():
@@ -222,7 +243,7 @@ class _Table:
         return True
 
     def _decided(self, why: str) -> None:
-        side = _side(self._plan, self._conflict(why), self._decide)
+        side = self._side(why)
         layout = {Side.OURS: self.ours, Side.THEIRS: self.theirs}.get(side or Side.OURS)
         if layout is not None:
             self._stands(side if side is Side.THEIRS else Side.OURS, is_decided=True)
@@ -231,9 +252,18 @@ class _Table:
         elif self.ours is not None and side is not None:
             self._stands(None)
 
-    def _conflict(self, why: str) -> Conflict:
-        base, ours, theirs = (_sql(at) for at in (self.base, self.ours, self.theirs))
-        return _conflict(TABLE, self.name, base, ours, theirs, why)
+    def _side(self, why: str) -> Side | None:
+        """Whose table stands; None when nobody decides, and then the conflict is noted."""
+        definitions = base, ours, theirs = [_sql(at) for at in (self.base, self.ours, self.theirs)]
+        told = _told(TABLE, self.name, why)
+        conflict = schema_conflict(TABLE, self.name, definitions, told)
+        side = decided_side(conflict, self._decide, self._plan.conflicts)
+        if side is not Side.BASE or base is None:
+            return side
+        if is_same_sql(base, ours) or is_same_sql(base, theirs):
+            return Side.OURS if is_same_sql(base, ours) else Side.THEIRS
+        self._plan.conflicts.append(conflict)  # what neither side has is not made again
+        return None
 
     def _stands(
         self, origin: Side | None, added: Iterable[str] = (), *, is_decided: bool = False
@@ -247,94 +277,35 @@ class _Table:
             made.origin, made.takes_rows = None, False
             return
         columns = [*stands.columns, *map(column_named, added)]
-        made.base_names = self._names(self.base, stands, columns)
-        made.our_names = self._names(self.ours, stands, columns)
-        made.their_names = self._names(self.theirs, stands, columns)
+        made.base_names, made.our_names, made.their_names = (
+            {} if layout is None else names_in_common(layout.columns, columns)
+            for layout in (self.base, self.ours, self.theirs)
+        )
         others_changed = self.they_changed_rows if origin is Side.OURS else self.we_changed_rows
         other = self.theirs if origin is Side.OURS else self.ours
         if other is None:
             made.takes_rows = False
         elif others_changed and not self._has_same_key(other, stands, made):
             made.takes_rows = False
-            _side(
-                self._plan, self._conflict("its primary key and rows of it changed"), self._decide
-            )
+            self._side("its primary key and rows of it changed")
             return
         other_side = Side.THEIRS if origin is Side.OURS else Side.OURS
         lost = [c for c, merged in made.base_names.items() if merged is None]
-        if not is_decided and self._found.updated_columns(other_side, self.name) & {*lost}:
-            why = f"one side dropped {', '.join(lost)}, and the other changed it in rows"
-            side = _side(self._plan, self._conflict(why), self._decide)
+        written = self._found.written_columns(other_side, self.name) if lost else set()
+        lost = [column for column in lost if column in written]
+        if lost and not is_decided:
+            side = self._side(f"one side dropped {', '.join(lost)}, and the other wrote it in rows")
             if side is other_side:
-                self._stands(side, is_decided=True)
-
-    def _names(
-        self, layout: TableLayout | None, stands: TableLayout, columns: list[str]
-    ) -> dict[str, str | None]:
-        """What the columns of a layout are called in the one that stands."""
-        if layout is None:
-            return {}
-        names = names_in_common(layout.columns, columns)
-        if layout is stands:
-            return names
-        to_base = {new: old for old, new in self._renamed(layout).items()}
-        from_base = self._renamed(stands)
-        for name in layout.columns:
-            was = to_base.get(name, name)
-            is_now = from_base.get(was, was)
-            if names[name] is None and is_now in columns:
-                names[name] = is_now
-        return names
-
-    def _renamed(self, layout: TableLayout) -> dict[str, str]:
-        """What columns of the base are called in a layout that has them under another name.
-
-        A column dropped, and another made like it in its place, look the same in the definition.
-        """
-        if self.base is None or layout is self.base:
-            return {}
-        side = Side.OURS if layout is self.ours else Side.THEIRS
-        return {
-            was: name
-            for was, name in renamed_columns(self.base.sql, layout.sql).items()
-            if self._found.is_column_kept(side, self.name, was, name)
-        }
+                self._stands(other_side, is_decided=True)
 
     def _has_same_key(self, other: TableLayout, stands: TableLayout, made: TablePlan) -> bool:
         names = made.their_names if other is self.theirs else made.our_names
         return [names.get(column) for column in other.key] == list(stands.key)
 
 
-def _side(plan: SchemaPlan, conflict: Conflict, decide: Decide) -> Side | None:
-    """Whose definition stands; None when nobody decides, and then the conflict is noted."""
-    resolution = decide(conflict)
-    if resolution is None or resolution.side is None:
-        plan.conflicts.append(conflict)
-        return None
-    return resolution.side
-
-
 def _sql(layout: TableLayout | None) -> str | None:
     return None if layout is None else layout.sql
 
 
-def _conflict(
-    kind: str,
-    name: str,
-    base: str | None,
-    ours: str | None,
-    theirs: str | None,
-    why: str = "both sides changed it",
-) -> Conflict:
-    def sql(text: str | None) -> NamedValues | None:
-        return None if text is None else {"sql": text}
-
-    return Conflict(
-        ConflictKind.SCHEMA,
-        name,
-        {"kind": kind},
-        sql(base),
-        sql(ours),
-        sql(theirs),
-        detail=f"{kind} {name}: {why}",
-    )
+def _told(kind: str, name: str, why: str = "both sides changed it") -> str:
+    return f"{kind} {name}: {why}"

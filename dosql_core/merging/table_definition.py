@@ -12,10 +12,10 @@ _GAPS = (TokenKind.BLANK, TokenKind.COMMENT)
 
 
 def is_same_sql(one: str | None, other: str | None) -> bool:
-    """Whether two definitions differ in blanks and comments only."""
+    """Whether two definitions differ only in blanks, comments and quotes that need not be."""
     if one is None or other is None:
         return one is other
-    return one == other or [t.text for t in _words(one)] == [t.text for t in _words(other)]
+    return one == other or _spelled(one) == _spelled(other)
 
 
 def is_virtual(create_table: str) -> bool:
@@ -34,7 +34,9 @@ def added_columns(before: str, after: str) -> list[str]:
     Empty when anything else differs, too.
     """
     old, new = _definitions(before), _definitions(after)
-    if not old or len(new) <= len(old) or new[: len(old)] != old:
+    if not old or len(new) <= len(old):
+        return []
+    if any(_spelled(was) != _spelled(now) for was, now in zip(old, new, strict=False)):
         return []
     return new[len(old) :]
 
@@ -44,20 +46,31 @@ def column_named(definition: str) -> str:
     return unquoted(_words(definition)[0])
 
 
-def renamed_columns(before: str, after: str) -> dict[str, str]:
-    """What the columns that stand at the same place with another name are called in `after`.
+def renamed_columns(before: str, after: str) -> list[tuple[str, str, bool]]:
+    """Columns that `before` has alone, each with every one that `after` has alone; if it is likely.
 
-    Only a guess: a column may have been dropped, and another one made like it in its place.
+    Likely are those that stand at the same place with the rest of their definition, and they come
+    first. All are guesses: a column may have been dropped, and another made like it in its place.
     """
     old, new = _columns(before), _columns(after)
-    old_names, new_names = {name for name, _ in old}, {name for name, _ in new}
-    if len(old) != len(new):
-        return {}
-    return {
-        was: is_now
-        for (was, how), (is_now, how_now) in zip(old, new, strict=True)
-        if was not in new_names and is_now not in old_names and how == how_now
-    }
+    old_names, new_names = ({name.casefold() for name, _ in columns} for columns in (old, new))
+    pairs = [
+        (was, now, (place, how) == (new_place, new_how))
+        for place, (was, how) in enumerate(old)
+        for new_place, (now, new_how) in enumerate(new)
+        if was.casefold() not in new_names and now.casefold() not in old_names
+    ]
+    return sorted(pairs, key=lambda pair: not pair[2])
+
+
+def defined_columns(create_table: str) -> dict[str, str]:
+    """The columns, generated ones included: each name, and how it is spelled, quoted or not."""
+    spelled = {}
+    for definition in _definitions(create_table):
+        words = _words(definition)
+        if words and words[0].word not in _CONSTRAINTS:
+            spelled[unquoted(words[0])] = words[0].text
+    return spelled
 
 
 def renamed_row(row: NamedValues | None, names: Mapping[str, str | None]) -> NamedValues | None:
@@ -73,8 +86,17 @@ def _columns(create_table: str) -> list[tuple[str, tuple[str, ...]]]:
     for definition in _definitions(create_table):
         words = _words(definition)
         if words and words[0].word not in _CONSTRAINTS:
-            columns.append((unquoted(words[0]), tuple(word.text for word in words[1:])))
+            columns.append((unquoted(words[0]), tuple(_spelling(word) for word in words[1:])))
     return columns
+
+
+def _spelled(sql: str) -> list[str]:
+    return [_spelling(token) for token in _words(sql)]
+
+
+def _spelling(token: Token) -> str:
+    """A token without quotes that a name need not have: ALTER TABLE puts some where none were."""
+    return unquoted(token) if token.kind is TokenKind.QUOTED else token.text
 
 
 def _definitions(create_table: str) -> list[str]:

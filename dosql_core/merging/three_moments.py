@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property
 
 from dosql_core.history.differences import Difference
 from dosql_core.history.table_copy import NO_NAME, rowid_name
 from dosql_core.history.time_travel import ResolvedMoment, SealedHistory
 from dosql_core.merging.conflict import Conflict, Decide, RowResult, Side
+from dosql_core.merging.merged_names import SideNames, merge_names
+from dosql_core.merging.renamed_schema import in_merged_names
 from dosql_core.merging.schema_merge import (
     Names,
     SchemaPlan,
@@ -18,7 +19,7 @@ from dosql_core.merging.schema_merge import (
     is_of_virtual,
     merge_schemas,
 )
-from dosql_core.merging.table_definition import counts_its_keys, renamed_row
+from dosql_core.merging.table_definition import counts_its_keys, renamed_columns, renamed_row
 from dosql_core.merging.three_way import (
     is_keyless,
     is_same_row,
@@ -28,7 +29,6 @@ from dosql_core.merging.three_way import (
 )
 from dosql_core.merging.virtual_tables import plan_content
 from dosql_core.rows.row_change import ROWID, Operation, RowChange, is_same_value
-from dosql_core.rows.table_layout import Schema
 
 Changes = dict[str, list[RowChange]]
 
@@ -56,6 +56,7 @@ class ThreeMoments:
             self._their_difference = self._open(
                 database, bases[0], theirs, beside=self._our_difference
             )
+            self._follow_renamed_tables()
             self._crossing = [
                 (self._open(database, root, bases[0]), self._open(database, root, other))
                 for root, other in zip(roots, bases[1:], strict=True)
@@ -74,6 +75,17 @@ class ThreeMoments:
         self._opened.append(Difference(database, before, after, beside))
         return self._opened[-1]
 
+    def _follow_renamed_tables(self) -> None:
+        both = (self._our_difference, self._their_difference)
+        found = [difference.renamed_tables() for difference in both]
+        for own, other, difference in zip(found, reversed(found), both, strict=True):
+            was, now = (schema.tables for schema in difference.schemas)
+            for old, new in other.items():  # what is called the same here is the same
+                if old not in now and new in now and new not in {*was, *own.values()}:
+                    own.setdefault(old, new)
+            difference.follow(own)
+        self._renamed_tables = found
+
     def close(self) -> None:
         """Let go of all moments."""
         for difference in self._opened:
@@ -86,46 +98,12 @@ class ThreeMoments:
         self.close()
 
     @property
-    def base_schema(self) -> Schema:
-        """The schema of the common moment."""
-        return self._our_difference.schemas[0]
-
-    @property
-    def our_schema(self) -> Schema:
-        """The schema of our side."""
-        return self._our_difference.schemas[1]
-
-    @property
-    def their_schema(self) -> Schema:
-        """The schema of their side."""
-        return self._their_difference.schemas[1]
-
-    @property
     def we_changed(self) -> bool:
         """Whether our side did anything."""
         return bool(self._changes[0] or self._our_difference.schema_changes())
 
-    @cached_property
-    def _changes(self) -> tuple[Changes, Changes]:
-        """The rows each side changed, by table, virtual tables' own tables included."""
-        both = []
-        shifts = self._shifts()
-        for difference in (self._our_difference, self._their_difference):
-            changes = _by_table(_with_free_names(difference))
-            for table, shift in shifts.items():
-                changes[table] = list(shifted(changes.get(table, ()), shift))
-            both.append(
-                {
-                    table: with_moved_rows_matched(rows) if _has_no_key(rows) else rows
-                    for table, rows in changes.items()
-                    if rows
-                }
-            )
-        return both[0], both[1]
-
-    def _shifts(self) -> Changes:
+    def _shifts(self) -> Iterator[RowChange]:
         """What leads from the first of several bases to what they make together."""
-        shifts: Changes = {}
         for to_first, to_other in self._crossing:
             first = _by_table(to_first.rows())
             for table, rows in _by_table(to_other.rows()).items():
@@ -134,27 +112,28 @@ class ThreeMoments:
                     continue
                 results, conflicts = merge_rows(first.get(table, ()), rows, lambda _: None)
                 disputed = {conflict.name for conflict in conflicts}
-                shifts.setdefault(table, []).extend(
-                    _as_change(result)
-                    for result in results
-                    if result.key and result.name not in disputed
-                )
-        return shifts
+                for result in results:
+                    if result.key and result.name not in disputed:
+                        yield _as_change(result)
 
     def put_together(
         self, decide: Decide
     ) -> tuple[list[RowResult], SchemaPlan, list[Conflict], set[str]]:
         """The rows to write, what is done to the schema, the conflicts left; the virtual tables
-        whose own tables both changed."""
+        whose own tables both changed.
+
+        From here on everything goes by the names of the merge.
+        """
+        self._name(decide)
         ours, theirs = self._changes
         schemas = ThreeSchemas(
             self.base_schema,
             self.our_schema,
             self.their_schema,
+            self.names,
             ours.keys(),
             theirs.keys(),
-            self._updated_columns,
-            self._is_column_kept,
+            self._written_columns,
         )
         plan = merge_schemas(schemas, decide)
         crossed = self._crossed_virtual(plan)
@@ -177,19 +156,79 @@ class ThreeMoments:
             conflicts += left
         return results, plan, conflicts, crossed
 
-    def _updated_columns(self, side: Side, table: str) -> set[str]:
-        changes = self._changes[0 if side is Side.OURS else 1].get(table, ())
+    def _name(self, decide: Decide) -> None:
+        ours, theirs = (
+            SideNames(difference.schemas[1], tables, self._renamed_columns(difference, tables))
+            for difference, tables in zip(
+                (self._our_difference, self._their_difference), self._renamed_tables, strict=True
+            )
+        )
+        base = self._our_difference.schemas[0]
+        self.names = merge_names(base, ours, theirs, decide)
+        of = self.names.of
+        self.base_schema = in_merged_names(base, of[Side.BASE])
+        self.our_schema = in_merged_names(ours.schema, of[Side.OURS])
+        self.their_schema = in_merged_names(theirs.schema, of[Side.THEIRS])
+        before = of[Side.BASE]
+        shifts = [before.renamed(change, before) for change in self._shifts()]
+        self._changes = (
+            self._named_changes(self._our_difference, Side.OURS, shifts),
+            self._named_changes(self._their_difference, Side.THEIRS, shifts),
+        )
+
+    def _named_changes(
+        self, difference: Difference, side: Side, shifts: Iterable[RowChange]
+    ) -> Changes:
+        """The rows a side changed, by table, virtual tables' own tables included."""
+        before, after = self.names.of[Side.BASE], self.names.of[side]
+        changes = _by_table(after.renamed(c, before) for c in _with_free_names(difference))
+        for table, shift in _by_table(shifts).items():
+            changes[table] = list(shifted(changes.get(table, ()), shift))
         return {
-            name
-            for change in changes
-            if change.before is not None and change.after is not None
-            for name, value in change.before.items()
-            if name in change.after and not is_same_value(value, change.after[name])
+            table: with_moved_rows_matched(rows) if _has_no_key(rows) else rows
+            for table, rows in changes.items()
+            if rows
         }
 
-    def _is_column_kept(self, side: Side, table: str, was: str, name: str) -> bool:
-        difference = self._our_difference if side is Side.OURS else self._their_difference
-        return difference.is_column_kept(table, was, name)
+    @staticmethod
+    def _renamed_columns(
+        difference: Difference, tables: Mapping[str, str]
+    ) -> dict[str, dict[str, str]]:
+        """What columns of the base are called on a side that has them under another name.
+
+        A column dropped, and another made like it in its place, look the same in the definition.
+        """
+        found = {}
+        was, now = (schema.tables for schema in difference.schemas)
+        for table, layout in was.items():
+            name = tables.get(table, table)
+            if name not in now or layout.is_shadow or now[name].sql == layout.sql:
+                continue
+            renamed: dict[str, str] = {}
+            for old, new, is_likely in renamed_columns(layout.sql, now[name].sql):
+                if old not in layout.columns or new not in now[name].columns:
+                    continue  # a generated one
+                if old in renamed or new in renamed.values():
+                    continue
+                if difference.is_column_kept(name, old, new, is_likely=is_likely):
+                    renamed[old] = new
+            if renamed:
+                found[table] = renamed
+        return found
+
+    def _written_columns(self, side: Side, table: str) -> set[str]:
+        """The columns in which a side gave rows values; new rows' own defaults are none."""
+        layout = self.our_schema if side is Side.OURS else self.their_schema
+        defaults = dict(
+            zip(layout.tables[table].columns, layout.tables[table].defaults, strict=True)
+        )
+        return {
+            name
+            for change in self._changes[0 if side is Side.OURS else 1].get(table, ())
+            for name, value in (change.after or {}).items()
+            if not is_same_value(value, (change.before or defaults).get(name))
+            and (value is not None or change.before is not None)
+        }
 
     def tables_they_changed(self) -> set[str]:
         """Tables, those of virtual tables included, of which their rows differ from the base."""

@@ -63,7 +63,7 @@ def bring_virtual_tables(
         if not is_ours or chosen.get(name) is Side.THEIRS:
             for table in _kept_tables(kernel, name):
                 run(kernel, f"DELETE FROM main.{quoted_name(table)}")
-                copy_rows(kernel, rows.schema_of(Side.THEIRS), table, table)
+                copy_rows(kernel, rows.source(rows.schema_of(Side.THEIRS), table), table)
         elif _can_be_rebuilt(kernel, name):
             table = quoted_name(name)
             run(kernel, f"INSERT INTO main.{table}({table}) VALUES ('rebuild')")

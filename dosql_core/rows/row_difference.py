@@ -44,16 +44,24 @@ class RowDifference(NamedTuple):
 
 
 class TablePairs:
-    """The tables of two moments, side by side."""
+    """The tables of two moments, side by side, under the names they have at the later one.
+
+    `renamed` are those that go by another name there; without it a table is what its name says.
+    """
 
     def __init__(
         self,
         layouts_before: Mapping[str, TableLayout],
         layouts_after: Mapping[str, TableLayout],
+        *,
+        renamed: Mapping[str, str] | None = None,
     ) -> None:
-        names = dict.fromkeys([*layouts_before, *layouts_after])
+        renamed = renamed or {}
+        was_called = {is_now: was for was, is_now in renamed.items()}
+        names = dict.fromkeys([*(renamed.get(n, n) for n in layouts_before), *layouts_after])
         self.all = [
-            TablePair(name, layouts_before.get(name), layouts_after.get(name)) for name in names
+            TablePair(name, layouts_before.get(was_called.get(name, name)), layouts_after.get(name))
+            for name in names
         ]
         self.by_name = {pair.name: pair for pair in self.all}
         same = [pair for pair in self.all if not pair.is_another_table]

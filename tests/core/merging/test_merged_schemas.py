@@ -28,11 +28,11 @@ def test_a_table_rebuilt_by_a_migration_keeps_the_rows_of_the_other_side(fork, w
     writing.execute("update person set name = 'anna' where id = 1")
     writing.execute("delete from person where id = 2")
     fork.merge()
-    # the migration renamed age by copying, which nothing tells from a new column of that name
+    # the migration renamed age by copying, which the values tell
     assert fork.rows("select id, email, name, years from person") == [
         (1, "ann@x", "anna", 30),
         (3, "cid@x", "cid", 50),
-        (4, "dee@x", "dee", 0),
+        (4, "dee@x", "dee", 60),
     ]
 
 
@@ -41,7 +41,7 @@ def test_a_column_dropped_on_one_side_keeps_the_rest_of_the_rows(fork, we_alter)
     altering, writing = (fork.ours, fork.theirs) if we_alter else (fork.theirs, fork.ours)
     altering.execute("alter table person drop column age")
     writing.execute("update person set name = 'anna' where id = 1")
-    writing.execute("insert into person values (4, 'dee', 'dee@x', 60)")
+    writing.execute("insert into person(id, name, email) values (4, 'dee', 'dee@x')")
     fork.merge()
     assert fork.rows("select * from person where id in (1, 4)") == [
         (1, "anna", "ann@x"), (4, "dee", "dee@x")
@@ -64,6 +64,35 @@ def test_a_column_dropped_on_one_side_and_changed_on_the_other_is_a_conflict(for
     assert fork.rows("select name from person") == [("anna",), ("altered",), ("cid",)]
     if "age" in names:
         assert fork.rows("select age from person") == [(99,), (40,), (50,)]
+
+
+@pytest.mark.parametrize("we_alter", [False, True])
+@pytest.mark.parametrize("using", ["ours", "theirs", "base"])
+def test_a_value_inserted_in_a_dropped_column_is_a_conflict(fork, we_alter, using):
+    altering, writing = (fork.ours, fork.theirs) if we_alter else (fork.theirs, fork.ours)
+    altering.execute("alter table person drop column age")
+    writing.execute("insert into person values (4, 'dee', 'dee@x', 60)")
+    (conflict,) = fork.conflicts()
+    assert (conflict.kind, conflict.table) == (ConflictKind.SCHEMA, "person")
+    assert "dropped age" in conflict.detail
+    fork.database.branches.resolve(using)
+    fork.database.branches.complete()
+    is_kept = using == "base" or we_alter == (using == "theirs")
+    columns = "name, age" if is_kept else "*"
+    row = ("dee", 60) if is_kept else (4, "dee", "dee@x")
+    assert fork.rows(f"select {columns} from person where id = 4") == [row]
+
+
+@pytest.mark.parametrize("we_alter", [False, True])
+@pytest.mark.parametrize("value", ["null", "5"])
+def test_a_dropped_column_that_new_rows_leave_to_its_default_is_no_conflict(fork, we_alter, value):
+    fork.ours.execute(f"alter table word add column size int default {value}")
+    fork.merge("main", "dev")
+    altering, writing = (fork.ours, fork.theirs) if we_alter else (fork.theirs, fork.ours)
+    altering.execute("alter table word drop column size")
+    writing.execute("insert into word(w, n) values ('c', 3)")
+    fork.merge()
+    assert fork.rows("select * from word where w = 'c'") == [("c", 3)]
 
 
 @pytest.mark.parametrize("we_alter", [False, True])
@@ -273,6 +302,20 @@ def test_a_full_text_table_that_both_sides_changed_is_built_anew(fork):
     fork.merge("texts")
     assert [found(fork, word) for word in ("apple", "pear", "nut", "fig")] == [[], [1], [2], [3]]
     fork.ours.execute("insert into doc(doc) values ('integrity-check')")
+
+
+@pytest.mark.parametrize("using", ["ours", "theirs"])
+def test_a_full_text_table_dropped_here_and_written_there_goes_by_the_side_that_wins(fork, using):
+    fork.ours.execute(FULL_TEXT)
+    fork.ours.execute("insert into doc(rowid, body) values (1, 'an apple')")
+    fork.merge("main", "dev")
+    fork.ours.execute("drop table doc")
+    fork.theirs.execute("insert into doc(rowid, body) values (2, 'an apple pie')")
+    (conflict,) = fork.conflicts(using="abort")
+    assert (conflict.kind, conflict.table) == (ConflictKind.SCHEMA, "doc")
+    fork.merge(using=using)
+    there = fork.rows("select 1 from sqlite_schema where name = 'doc'")
+    assert (found(fork, "apple") if there else []) == ([] if using == "ours" else [1, 2])
 
 
 def test_another_virtual_table_that_both_sides_changed_is_a_conflict(fork):

@@ -333,6 +333,38 @@ SCENARIOS = (
         ),
     ),
     Scenario(
+        "a column dropped there, a row with a value in it inserted here",
+        ITEMS,
+        ("insert into t values (9, 9, 'x')",),
+        ("alter table t drop column b",),
+        because=(
+            "DoltLite drops the inserted value without a word; in DoSQL the definition of "
+            "either side may be chosen"
+        ),
+    ),
+    Scenario(
+        "a column renamed there, an index on it made here",
+        ITEMS,
+        ("create index i on t(b)",),
+        ("alter table t rename column b to name",),
+    ),
+    Scenario(
+        "a table renamed there, rows changed here",
+        ITEMS,
+        ("update t set a = 9 where id = 1",),
+        ("alter table t rename to u",),
+    ),
+    Scenario(
+        "a table renamed to two names",
+        ITEMS,
+        ("alter table t rename to u",),
+        ("alter table t rename to v",),
+        because=(
+            "DoltLite ends with two tables of the same rows; to DoSQL it is one, whose name "
+            "either side may choose"
+        ),
+    ),
+    Scenario(
         "a column renamed to two names",
         ITEMS,
         ("alter table t rename column b to x",),
