@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from dolake.changes import ROWID_KEY, SqlValue, TableSchema
 from dolake.errors import DamagedEventLogError, LakeBufferFullError, MalformedMessageError
+from dolake.ingest.durable_file import sync_directory
 from dolake.ingest.messages import CopyBegin, CopyRows, Form
 from dolake.ingest.wire_format import decode_message, table_schema
 
@@ -44,11 +45,7 @@ class CopySpool:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        descriptor = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_directory(self.path.parent)
 
     def discard(self) -> None:
         """Forget the copy."""

@@ -84,11 +84,11 @@ class DatabaseSync:
             self._copy(tables)
         after = tables.watermark or self._source.slot_lsn
         self.result.lsn = after
-        ahead = ReadAhead(self._source.batches(after, follow=follow))
+        batches = self._source.batches(after, follow=follow)
+        ahead = ReadAhead(batches, self._source.end_waits)
         try:
             self._follow(tables, ahead, is_following=follow)
         finally:
-            self._source.end_waits()
             ahead.close()
         return self.result
 

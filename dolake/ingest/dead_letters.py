@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
+from dolake.ingest.durable_file import write_durably
 from dolake.ingest.lake_tables import SourceKey
 
 State = Literal["halting", "passed", "dropped"]
@@ -63,7 +63,7 @@ class DeadLetters:
         )
         self._directory.mkdir(parents=True, exist_ok=True)
         stem = self._stem(key, after_lsn, last_lsn)
-        _write(stem.with_suffix(".batch"), raw)
+        write_durably(stem.with_suffix(".batch"), raw)
         self._write_letter(stem, letter)
         return letter
 
@@ -84,7 +84,7 @@ class DeadLetters:
         return sorted(letters, key=lambda letter: letter.at)
 
     def _write_letter(self, stem: Path, letter: DeadLetter) -> None:
-        _write(stem.with_suffix(".json"), json.dumps(asdict(letter), indent=1).encode())
+        write_durably(stem.with_suffix(".json"), json.dumps(asdict(letter), indent=1).encode())
 
     def _stem(self, key: SourceKey, after_lsn: int, last_lsn: int) -> Path:
         name = f"{quote(key.source, safe='')[:100]}@{quote(key.branch, safe='')[:60]}"
@@ -93,17 +93,3 @@ class DeadLetters:
 
 def _read(path: Path) -> DeadLetter:
     return DeadLetter(**json.loads(path.read_text("utf-8")))
-
-
-def _write(path: Path, data: bytes) -> None:
-    unfinished = path.with_name(path.name + ".tmp")
-    with unfinished.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

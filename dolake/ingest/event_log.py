@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dolake.errors import DamagedEventLogError, EventLogFailedError, LakeBufferFullError
+from dolake.ingest.durable_file import sync_directory
 
 MAGIC = b"DOLAKLOG"
 FORMAT_VERSION = 1
@@ -186,7 +187,7 @@ class EventLog:
         self._files[number] = file
         self._write(file, FILE_HEADER.pack(MAGIC, FORMAT_VERSION))
         os.fsync(descriptor)
-        self._sync_directory()
+        sync_directory(self._directory)
         return file
 
     def _open_file(self, number: int, path: Path) -> None:
@@ -251,13 +252,6 @@ class EventLog:
         file = self._files.pop(number)
         os.close(file.descriptor)
         file.path.unlink()
-
-    def _sync_directory(self) -> None:
-        descriptor = os.open(self._directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
     # -- syncing -----------------------------------------------------------------------------------
 

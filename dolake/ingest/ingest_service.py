@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from dolake.errors import LakeConfigurationError, SourceBusyError
 from dolake.ingest.dead_letters import DeadLetters
+from dolake.ingest.durable_file import write_durably
 from dolake.ingest.event_log import EventLog
 from dolake.ingest.lake_tables import OpenTables, SourceKey
 from dolake.ingest.memory_budget import MemoryBudget
@@ -167,12 +168,7 @@ class IngestService:
 
     def _write_tiers(self) -> None:
         told = {source: tier.value for source, tier in self.settings.tiers.items()}
-        unfinished = self.directory / f"{_TIERS_NAME}.tmp"
-        with unfinished.open("w", encoding="utf-8") as file:
-            json.dump(told, file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(self.directory / _TIERS_NAME)
+        write_durably(self.directory / _TIERS_NAME, json.dumps(told).encode())
 
     def status(self) -> dict[str, Any]:
         """What goes on, for people and programs."""

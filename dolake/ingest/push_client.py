@@ -22,6 +22,7 @@ from dolake.errors import (
     LakeUnreachableError,
     MalformedMessageError,
     RefusedError,
+    SequenceError,
 )
 from dolake.ingest.database_source import DatabaseSource
 from dolake.ingest.database_sync import SyncReport, SyncResult
@@ -50,8 +51,10 @@ _UNANSWERED_MAX = 32
 _TAKE_SECONDS = 0.25
 _FILL = 0.95  # of the largest message, for what surrounds the changes
 _COPY_BYTES = 1 << 20
-_UNCHANGED_MAX = 5  # connections in a row that got nothing through
-_PASSING_REASONS = frozenset({"buffer_full", "rate_limited", "shutting_down", "invalid_sequence"})
+_REFUSALS_MAX = 5  # in a row, on connections that got nothing through
+_PASSING_REASONS = frozenset({"buffer_full", "rate_limited", "shutting_down"})
+# What connecting anew may mend, or somebody at the lake.
+_DOUBTFUL_REASONS = frozenset({"invalid_sequence", "internal_error"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ class PushClient:
         Errors: RefusedError's kinds when the lake will not have it; LakeUnreachableError;
                 ChangesNotKeptError when the database no longer has what the lake lacks.
         """
-        failures = 0
+        failures = refusals = 0
         reached = -1
         lost_since: float | None = None
         while True:
@@ -111,13 +114,16 @@ class PushClient:
                     return self.result
             except _ConnectionLostError as lost:
                 if self.result.lsn > reached:
-                    reached, failures, lost_since = self.result.lsn, 0, None
+                    reached, failures, refusals, lost_since = self.result.lsn, 0, 0, None
                 failures += 1
+                is_refusal = isinstance(lost.cause, RefusedError) and not lost.cause.is_retryable
+                refusals = refusals + 1 if is_refusal else 0
                 lost_since = lost_since or time.monotonic()
                 if self._stopping.is_set():
                     return self.result
-                is_refusal = isinstance(lost.cause, RefusedError) and not lost.cause.is_retryable
-                if is_refusal and failures > _UNCHANGED_MAX:
+                # Who follows waits for a lake that failed, or a source that was halted.
+                is_final = not follow or getattr(lost.cause, "code", "") == SequenceError.code
+                if refusals > _REFUSALS_MAX and is_final:
                     raise lost.cause from None
                 if not follow and time.monotonic() - lost_since > patience_seconds:
                     raise lost.cause from None
@@ -159,7 +165,6 @@ class _Line:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._source.end_waits()
         if self._ahead is not None:
             self._ahead.close()
         self._closing.close()
@@ -229,7 +234,8 @@ class _Line:
     def follow(self, stopping: threading.Event, *, follow: bool) -> None:
         """Send what comes, until the end or `stopping`; then see it into a snapshot."""
         assert self._welcome is not None
-        self._ahead = ReadAhead(self._source.batches(self._after, follow=follow))
+        batches = self._source.batches(self._after, follow=follow)
+        self._ahead = ReadAhead(batches, self._source.end_waits)
         heartbeat = self._welcome.heartbeat_seconds / 2
         while not stopping.is_set() and not self._ahead.is_at_end:
             wait = _TAKE_SECONDS if not self._unanswered else 0.005
@@ -361,7 +367,7 @@ def _refused(nack: Nack) -> Exception:
     told = RefusedError(nack.message, code=nack.code)
     told.expected_lsn = nack.expected_lsn
     told.retry_after_seconds = nack.retry_after_seconds
-    if nack.reason in _PASSING_REASONS or nack.retry_after_seconds is not None:
-        told.is_retryable = nack.reason != "invalid_sequence"
+    told.is_retryable = nack.reason in _PASSING_REASONS or nack.retry_after_seconds is not None
+    if told.is_retryable or nack.reason in _DOUBTFUL_REASONS:
         return _ConnectionLostError(told, nack.retry_after_seconds)
     return told

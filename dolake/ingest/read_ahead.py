@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from dolake.changes import Batch
 
@@ -12,13 +12,14 @@ _BATCHES_AHEAD = 8
 
 
 class ReadAhead:
-    """Takes batches from an iterator that may wait for long.
+    """Takes batches from an iterator that may wait for long; `end_waits` ends that waiting.
 
-    Threads: one takes; `close` may come from any and ends the iterator by `end_wait`'s doing.
+    Threads: one takes; `close` may come from any.
     """
 
-    def __init__(self, batches: Iterator[Batch]) -> None:
+    def __init__(self, batches: Iterator[Batch], end_waits: Callable[[], None]) -> None:
         self._batches = batches
+        self._end_waits = end_waits
         self._ahead: queue.Queue[Batch | BaseException | None] = queue.Queue(_BATCHES_AHEAD)
         self._is_closed = threading.Event()
         self._thread = threading.Thread(target=self._read, name="lake source", daemon=True)
@@ -44,9 +45,10 @@ class ReadAhead:
         return found
 
     def close(self) -> None:
-        """Let the reader end; whoever made the iterator ends its waiting."""
+        """Have the reader end, and wait until it has."""
         self._is_closed.set()
         while self._thread.is_alive():
+            self._end_waits()  # again and again: it may be about to begin to wait
             try:
                 self._ahead.get(timeout=0.01)
             except queue.Empty:

@@ -61,7 +61,7 @@ class IngestRoutes:
             lambda: service.settings.limits.connections_per_second, "connections"
         )
         self._posts: dict[str, TokenBucket] = {}
-        self._sessions: set[WebSocketSession] = set()
+        self._sessions: dict[WebSocketSession, None] = {}  # in the order of their coming
         self._is_stopping = False
         assert limits.connections_max > 0
 
@@ -96,12 +96,12 @@ class IngestRoutes:
         except RefusedError as error:
             await session.say_goodbye(error)
             return
-        self._sessions.add(session)
+        self._sessions[session] = None
         self._service.metrics.connections.set(len(self._sessions))
         try:
             await session.serve(self._take_the_place_of_others)
         finally:
-            self._sessions.discard(session)
+            self._sessions.pop(session, None)
             self._service.metrics.connections.set(len(self._sessions))
 
     def _let_in(self) -> None:
@@ -112,13 +112,16 @@ class IngestRoutes:
         if len(self._sessions) >= limit:
             raise RateLimitedError(f"{limit} sources are connected, and no more can be", 5.0)
 
-    def _take_the_place_of_others(self, newest: WebSocketSession) -> None:
-        """A source that connects again may not wait until its dead connection is noticed."""
+    def _take_the_place_of_others(self, entering: WebSocketSession) -> None:
+        """A source that connects again may not wait until its dead connection is noticed.
+
+        The connection that came last stays, and that need not be the one that is through first.
+        """
         busy = SourceBusyError("the source has connected anew, from here or elsewhere")
-        for session in list(self._sessions):
-            if session is not newest and session.key == newest.key:
-                task = asyncio.ensure_future(session.say_goodbye(busy))
-                task.add_done_callback(lambda _: None)
+        *older, _ = [session for session in self._sessions if session.key == entering.key]
+        for session in older:
+            task = asyncio.ensure_future(session.say_goodbye(busy))
+            task.add_done_callback(lambda _: None)
 
     async def _post(self, request: Request) -> Response:
         source, branch = self._source_of(request)

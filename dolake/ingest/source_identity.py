@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from dolake.errors import ForeignSourceError
+from dolake.ingest.durable_file import write_durably
 
 
 def check_identity(state: Path, source: str, database_id: str | None) -> None:
@@ -20,7 +21,7 @@ def check_identity(state: Path, source: str, database_id: str | None) -> None:
         known = path.read_text("utf-8")
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(database_id, "utf-8")
+        write_durably(path, database_id.encode())
         return
     if known != database_id:
         raise ForeignSourceError(

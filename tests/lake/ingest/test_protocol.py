@@ -259,6 +259,19 @@ def test_a_source_that_connects_anew_takes_the_place_of_its_dead_connection(
     assert lsns(file_lakes) == [1]
 
 
+def test_a_connection_that_came_earlier_does_not_take_the_place_of_a_later_one(
+    file_lakes: FileLakes,
+) -> None:
+    """A sender whose line broke connects anew, and then its first connection is heard of."""
+    lake = file_lakes.start()
+    with connect(lake.websocket_url) as first, line(lake) as second:
+        with suppress(ConnectionClosed):
+            Line(first).say(type="connect", source="shop")
+            nack = Line(first).hear()
+            assert nack["reason"] == "source_in_use"
+        assert second.say(**batch(1, 0, 3))["status"] == "persisted"
+
+
 def test_a_server_that_stops_flushes_and_says_so(file_lakes: FileLakes) -> None:
     lake = file_lakes.start(flush={"age_seconds_max": 3600})
     with line(lake) as opened:

@@ -6,8 +6,9 @@ import contextlib
 import random
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from dolake.ingest.database_source import DatabaseSource
 from dolake.ingest.lake_tables import SourceKey
 from dolake.ingest.message_splitting import MessageSplitter
 from dolake.ingest.messages import BatchMessage, Form
+from dolake.ingest.read_ahead import ReadAhead
 from dolake.ingest.wire_format import decode_message
 from fixtures.file_tables import stored_rows
 from fixtures.lake_servers import FileLakes, LakeProcess
@@ -32,20 +34,26 @@ SHOP = SourceKey("shop", "main")
 
 
 def push(database: Path, url: str, *words: str) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [sys.executable, str(PROGRAM), str(database), url, *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    with errors_of(database).open("ab") as errors:  # a pipe that nobody reads fills up
+        process = subprocess.Popen(
+            [sys.executable, str(PROGRAM), str(database), url, *words],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
     assert process.stdout is not None
-    assert process.stdout.readline() == "pushing\n", process.communicate()
+    assert process.stdout.readline() == "pushing\n", errors_of(database).read_text("utf-8")
     return process
 
 
+def errors_of(database: Path) -> Path:
+    """Where whoever pushes a database tells what goes wrong."""
+    return database.with_suffix(".errors")
+
+
 def push_once(database: Path, url: str, *words: str) -> str:
-    out, err = (process := push(database, url, "--once", *words)).communicate(timeout=120)
-    assert process.returncode == 0, err
+    out, _ = (process := push(database, url, "--once", *words)).communicate(timeout=120)
+    assert process.returncode == 0, errors_of(database).read_text("utf-8")
     return out
 
 
@@ -102,11 +110,18 @@ def change_something(con: Any, chance: random.Random) -> None:
         con.execute("insert into note values (?)", (chance.random(),))
 
 
-def wait_for(holds: Callable[[], bool]) -> None:
+def wait_for(holds: Callable[[], bool], tell: Callable[[], Any] = lambda: "") -> None:
     deadline = time.monotonic() + 90
     while not holds():
-        assert time.monotonic() < deadline, "it did not come about"
+        assert time.monotonic() < deadline, f"it did not come about: {tell()}"
         time.sleep(0.02)
+
+
+def told_by(pusher: subprocess.Popen[str], lake: LakeProcess, database: Path) -> str:
+    """What both sides say, for when they do not come together."""
+    status = lake.ask("/status")[1]
+    errors = errors_of(database).read_text("utf-8")
+    return f"{status}\nthe pusher ({pusher.poll()}) said:\n{errors[-5000:]}"
 
 
 def committed_lsn(lake: LakeProcess) -> int:
@@ -165,7 +180,7 @@ def test_it_survives_that_either_side_is_killed_or_the_line_is_cut(
         con.execute("insert into note values ('the last')")
         present = con.lsn
     proxy.cut_after(10**12)
-    wait_for(lambda: committed_lsn(lake) >= present)
+    wait_for(lambda: committed_lsn(lake) >= present, lambda: told_by(pusher, lake, database))
     end(pusher)
     lake.stop()
     assert_equal(database, file_lakes.tables(), at_least=present)
@@ -201,6 +216,38 @@ def test_a_lake_that_is_away_for_long_gets_everything_in_the_end(
     wait_for(lambda: committed_lsn(lake) >= present)
     end(pusher)
     assert_equal(database, file_lakes.tables(), at_least=present)
+
+
+def test_reading_ahead_ends_even_while_it_begins_to_wait(database: Path) -> None:
+    is_beginning = threading.Event()
+
+    def batches(source: DatabaseSource) -> Iterator[Batch]:
+        is_beginning.set()
+        time.sleep(0.3)  # as the opening of a large database on a loaded machine
+        yield from source.batches(source.present_lsn, follow=True)
+
+    with DatabaseSource(database) as source:
+        ahead = ReadAhead(batches(source), source.end_waits)
+        assert is_beginning.wait(60)
+        closing = threading.Thread(target=ahead.close, daemon=True)
+        closing.start()
+        closing.join(60)
+        assert not closing.is_alive()
+
+
+def test_a_sender_outlives_that_its_source_is_halted(file_lakes: FileLakes, database: Path) -> None:
+    lake = file_lakes.start(tier="P0")
+    pusher = push(database, lake.websocket_url)
+    wait_for(lambda: committed_lsn(lake) > 0)
+    with contextlib.closing(dosql_dbapi.connect(database, isolation_level=None)) as con:
+        con.execute("insert into note values ('poison')")
+        wait_for(lambda: bool(lake.ask("/dead-letters")[1]["dead_letters"]))
+        con.execute("insert into note values ('what comes after it')")
+        present = con.lsn
+    wait_for(lambda: errors_of(database).read_text("utf-8").count("could not be applied") > 6)
+    assert lake.ask("/sources/shop/resume", {"drop": True})[0] == 200
+    wait_for(lambda: committed_lsn(lake) >= present, lambda: told_by(pusher, lake, database))
+    end(pusher)
 
 
 def test_a_lake_that_was_lost_is_noticed_and_copied_anew(
