@@ -53,20 +53,30 @@ class CopySpool:
         self.path.unlink(missing_ok=True)
 
 
-def spooled_tables(
-    path: Path,
-) -> Iterator[tuple[TableSchema, Iterable[pa.RecordBatch]]]:
-    """The tables of a finished copy, each with its rows as batches.
+class SpooledCopy:
+    """A finished copy.
 
     Errors: DamagedEventLogError when the file is not what `finish` left.
     """
-    with path.open("rb") as file:
-        begin = _next_message(file.read, path)
-    if not isinstance(begin, CopyBegin):
-        raise DamagedEventLogError(f"{path} does not begin with copy_begin")
-    for described in begin.tables:
-        schema = table_schema(described)
-        yield schema, _batches_of(path, schema)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with path.open("rb") as file:
+            begin = _next_message(file.read, path)
+        if not isinstance(begin, CopyBegin):
+            raise DamagedEventLogError(f"{path} does not begin with copy_begin")
+        self._begin = begin
+
+    @property
+    def keeps_others(self) -> bool:
+        """Whether the tables that are not in it stay as they are."""
+        return self._begin.keeps_others
+
+    def tables(self) -> Iterator[tuple[TableSchema, Iterable[pa.RecordBatch]]]:
+        """The tables, each with its rows as batches."""
+        for described in self._begin.tables:
+            schema = table_schema(described)
+            yield schema, _batches_of(self._path, schema)
 
 
 def _batches_of(path: Path, schema: TableSchema) -> Iterator[pa.RecordBatch]:
@@ -97,9 +107,13 @@ def column_names(schema: TableSchema) -> tuple[str, ...]:
 def record_batch(schema: TableSchema, rows: Sequence[Sequence[SqlValue]]) -> pa.RecordBatch:
     """Rows as Arrow; a column that mixes types is a dense union of them.
 
+    Shape:  in a table with a primary key all rows may have their rowid in front, for those of which
+            the key is NULL.
     Errors: MalformedMessageError when a row has another number of values than the table columns.
     """
     names = column_names(schema)
+    if rows and len(rows[0]) == len(names) + 1 and ROWID_KEY not in names:
+        names = (ROWID_KEY, *names)
     if any(len(row) != len(names) for row in rows):
         raise MalformedMessageError(
             f"a row of {schema.table!r} has another number of values than its {len(names)} columns"

@@ -93,6 +93,11 @@ class DatabaseSource:
         return self.database.database_id
 
     @property
+    def is_partial(self) -> bool:
+        """Whether only some of its tables are wanted."""
+        return self._wanted is not None
+
+    @property
     def present_lsn(self) -> int:
         """The last commit of the branch."""
         return self.database.lsn(self.branch)
@@ -244,13 +249,20 @@ class DatabaseSource:
 
 
 def _rows(connection: Any, schema: TableSchema) -> Iterator[list[tuple[SqlValue, ...]]]:
-    columns = [
-        _free_rowid_name(schema) if name == ROWID_KEY else _quoted(name)
-        for name in column_names(schema)
-    ]
+    names = column_names(schema)
+    if ROWID_KEY not in names and _has_null_key(connection, schema):
+        names = (ROWID_KEY, *names)
+    columns = [_free_rowid_name(schema) if name == ROWID_KEY else _quoted(name) for name in names]
     found = connection.execute(f"SELECT {', '.join(columns)} FROM {_quoted(schema.table)}")
     while rows := found.fetchmany(_COPY_ROWS):
         yield rows
+
+
+def _has_null_key(connection: Any, schema: TableSchema) -> bool:
+    """Whether a row has NULL in its primary key, as SQLite lets it; its rowid tells it then."""
+    null = " OR ".join(f"{_quoted(name)} IS NULL" for name in schema.key_columns)
+    found = connection.execute(f"SELECT 1 FROM {_quoted(schema.table)} WHERE {null} LIMIT 1")
+    return found.fetchone() is not None
 
 
 def _free_rowid_name(schema: TableSchema) -> str:

@@ -94,7 +94,12 @@ class DatabaseSync:
 
     def _copy(self, tables: LakeTables) -> None:
         lsn = self._source.slot_lsn
-        self._until_it_succeeds(lambda: tables.initial_copy(lsn, self._copied(lsn)), False)
+        self._until_it_succeeds(
+            lambda: tables.initial_copy(
+                lsn, self._copied(lsn), keeps_others=self._source.is_partial
+            ),
+            False,
+        )
         self.result.snapshots += 1
         self.result.lsn = lsn
         self._report.committed(lsn, self.result.copied_rows)

@@ -55,9 +55,13 @@ class LakeTables(Protocol):
         """About how much memory they take."""
 
     def initial_copy(
-        self, lsn: int, tables: Iterable[tuple[TableSchema, Iterable[pa.RecordBatch]]]
+        self,
+        lsn: int,
+        tables: Iterable[tuple[TableSchema, Iterable[pa.RecordBatch]]],
+        *,
+        keeps_others: bool = False,
     ) -> Any:
-        """Put the tables as of an LSN in the place of what is there."""
+        """Put the tables as of an LSN in the place of what is there; empty others, or keep them."""
 
     def stage(self, batch: Batch) -> None:
         """Take in a batch that follows the one before."""

@@ -55,11 +55,15 @@ class Connect(msgspec.Struct, tag="connect", frozen=True):
 
 
 class CopyBegin(msgspec.Struct, tag="copy_begin", frozen=True):
-    """The tables as of one LSN follow; they replace what the lake has of the source."""
+    """The tables as of one LSN follow; they replace what the lake has of the source.
+
+    Shape: with `keeps_others` the tables that are not among them stay as they are in the lake.
+    """
 
     sequence: Lsn
     lsn: Lsn
     tables: tuple[TableSchemaMessage, ...]
+    keeps_others: bool = False
 
 
 class CopyEnd(msgspec.Struct, tag="copy_end", frozen=True):

@@ -202,7 +202,8 @@ class _Line:
         lsn = self._source.slot_lsn
         tables = list(self._source.copy(lsn))  # only what they are: rows are read below
         schemas = tuple(schema_message(table.schema) for table, _ in tables)
-        self._ask(CopyBegin(self._splitter.next_sequence(), lsn, schemas))
+        keeps_others = self._source.is_partial
+        self._ask(CopyBegin(self._splitter.next_sequence(), lsn, schemas, keeps_others))
         self._result.copied_rows = 0
         self._result.copied_tables = len(tables)
         for table, rows in self._source.copy(lsn):

@@ -27,7 +27,7 @@ from dolake.errors import (
     ShuttingDownError,
     SourceHaltedError,
 )
-from dolake.ingest.copy_spool import CopySpool, spooled_tables
+from dolake.ingest.copy_spool import CopySpool, SpooledCopy
 from dolake.ingest.dead_letters import DeadLetter, DeadLetters
 from dolake.ingest.deduplication import beyond, is_new
 from dolake.ingest.event_log import EventLog, LogPosition, LogRecord
@@ -503,7 +503,8 @@ class SourcePipeline:
     def _copy_in(self, entry: _Entry) -> None:
         assert entry.copy is not None
         with self.tables_lock, _tracer.start_as_current_span("dolake.copy"):
-            self.tables.initial_copy(entry.last_lsn, spooled_tables(entry.copy))
+            copy = SpooledCopy(entry.copy)
+            self.tables.initial_copy(entry.last_lsn, copy.tables(), keeps_others=copy.keeps_others)
         with self._cond:
             self._waiting.popleft()
             self._staged.clear()

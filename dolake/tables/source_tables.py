@@ -166,13 +166,18 @@ class SourceTables:
     # -- taking in ---------------------------------------------------------------------------------
 
     def initial_copy(
-        self, lsn: int, tables: Iterable[tuple[TableSchema, Iterable[pa.RecordBatch]]]
+        self,
+        lsn: int,
+        tables: Iterable[tuple[TableSchema, Iterable[pa.RecordBatch]]],
+        *,
+        keeps_others: bool = False,
     ) -> None:
         """Commit whole tables as they are in the source as of an LSN, in place of what is there.
 
         Shape: a batch's columns have the names and SQLite's values of the table's, in any Arrow
                type; `_rowid_` holds the rowids of a table without a primary key. Change logs
-               begin after the copy.
+               begin after the copy. Mirrors of tables that are not copied are emptied, as those of
+               dropped ones are, unless `keeps_others`.
         Errors: FlushError when it could not be committed, CommitConflictError when somebody else
                 wrote to one of the tables meanwhile.
         """
@@ -189,6 +194,14 @@ class SourceTables:
                 )
                 copied.append(mirror)
                 changes.append(change)
+            for name, mirror in () if keeps_others else tuple(self._mirrors.items()):
+                holds_rows = mirror.has_changes or mirror.table.contents.data_files()
+                if mirror not in copied and holds_rows:
+                    mirror.stage_schema(SchemaChange(lsn, 0, 0, name, None, None))
+                    gone = mirror.prepare(summary)
+                    if gone is not None:
+                        copied.append(mirror)
+                        changes.append(gone)
         except BaseException:
             for table in copied:
                 table.failed(is_certain=True)

@@ -27,6 +27,7 @@ from dolake.ingest.read_ahead import ReadAhead
 from dolake.ingest.wire_format import decode_message
 from fixtures.file_tables import stored_rows
 from fixtures.lake_servers import FileLakes, LakeProcess
+from fixtures.sync_reports import QuietReport
 from fixtures.tcp_proxy import TcpProxies
 
 PROGRAM = Path(__file__).parents[2] / "fixtures" / "push_program.py"
@@ -264,13 +265,8 @@ def test_without_a_lake_it_says_so_in_the_end(database: Path) -> None:
     from dolake.errors import LakeUnreachableError
     from dolake.ingest.push_client import PushClient, PushOptions
 
-    class Report:
-        def copied(self, table: str, rows: int, rows_all: int) -> None: ...
-        def committed(self, lsn: int, rows: int) -> None: ...
-        def failed(self, error: Exception, retry_seconds: float) -> None: ...
-
     with DatabaseSource(database) as source:
-        client = PushClient(source, PushOptions("ws://127.0.0.1:1/ws"), Report())
+        client = PushClient(source, PushOptions("ws://127.0.0.1:1/ws"), QuietReport())
         with pytest.raises(LakeUnreachableError):
             client.run(follow=False, patience_seconds=0.2)
 
