@@ -41,7 +41,7 @@ class FlushPolicy:
 
     rows_max: int = 10_000
     bytes_max: int = 32 << 20
-    age_seconds_max: float = 60.0
+    age_seconds_max: float = 0.5
     memory_bytes_max: int = 128 << 20
 
 

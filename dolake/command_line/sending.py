@@ -23,6 +23,13 @@ from dolake.command_line.lake_opening import (
     WarehouseOption,
     open_lake,
 )
+from dolake.command_line.scheduled_upkeep import (
+    MAINTAIN_EVERY_SECONDS,
+    SNAPSHOTS_KEPT,
+    KeepSnapshotsOption,
+    MaintainEveryOption,
+    maintained,
+)
 from dolake.ingest.database_source import DatabaseSource
 from dolake.ingest.database_sync import DatabaseSync, SyncResult
 from dolake.ingest.ingest_service import source_lock
@@ -78,9 +85,11 @@ def sync(
     table: TableOption = None,
     slot: SlotOption = "dolake",
     flush_rows: FlushRowsOption = FLUSH_DEFAULTS.rows_max,
-    flush_age: FlushAgeOption = 0.5,
+    flush_age: FlushAgeOption = FLUSH_DEFAULTS.age_seconds_max,
     change_log: ChangeLogOption = False,
     format_version: FormatVersionOption = 3,
+    maintain_every: MaintainEveryOption = MAINTAIN_EVERY_SECONDS,
+    keep_snapshots: KeepSnapshotsOption = SNAPSHOTS_KEPT,
     verbose: VerboseOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -104,7 +113,10 @@ def sync(
         work = DatabaseSync(source, lake.open_tables, settings, told)
         if not once:
             note(f"following {database} into {warehouse}; Ctrl-C ends it")
-        with _ended_by_signals(work.stop):
+        with (
+            maintained(lake, 0 if once else maintain_every, keep_snapshots),
+            _ended_by_signals(work.stop),
+        ):
             result = work.run(follow=not once, copy=copy)
     _tell(result, source.name, json=json)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json as json_text
 import sys
 from functools import partial
@@ -26,10 +25,15 @@ from dolake.command_line.lake_opening import (
     WarehouseOption,
     open_lake,
 )
+from dolake.command_line.scheduled_upkeep import (
+    MAINTAIN_EVERY_SECONDS,
+    SNAPSHOTS_KEPT,
+    KeepSnapshotsOption,
+    MaintainEveryOption,
+    maintained,
+)
 from dolake.ingest.authorization import ALL_SOURCES
 from dolake.ingest.ingest_service import IngestService
-from dolake.maintenance.maintenance_process import MaintenanceProcess
-from dolake.maintenance.maintenance_schedule import MaintenanceSchedule
 from dolake.query.lake_query import LakeQuery, Pending
 from dolake.query.query_routes import query_routes
 from dolake.server import ServerOptions, serve
@@ -107,14 +111,8 @@ def serve_lake(
             "--vend-credentials", help="Give clients of the catalog the keys of the object store."
         ),
     ] = False,
-    maintain_every: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS",
-            min=0.0,
-            help="Compact, expire and sweep this often, in a process of its own; 0 for never.",
-        ),
-    ] = 600.0,
+    maintain_every: MaintainEveryOption = MAINTAIN_EVERY_SECONDS,
+    keep_snapshots: KeepSnapshotsOption = SNAPSHOTS_KEPT,
     json: JsonOption = False,
 ) -> None:
     """Serve a lake: changes in, an Iceberg REST catalog and queries out, until Ctrl-C.
@@ -158,10 +156,7 @@ def serve_lake(
                 *query_routes(query, catalog),
                 Mount("/", catalog_application(lake.registry, catalog)),
             ]
-            with contextlib.ExitStack() as scheduled:
-                if maintain_every > 0:
-                    begin = partial(MaintenanceProcess, lake.state / "catalog.db", lake.warehouse)
-                    scheduled.callback(MaintenanceSchedule(begin, maintain_every).close)
+            with maintained(lake, maintain_every, keep_snapshots):
                 serve(service, ServerOptions(host, port, insecure), others, tell_ready)
             note("flushing what was accepted")
         finally:
@@ -173,8 +168,8 @@ def pending_changes(service: IngestService, identifier: TableIdentifier) -> Pend
     for pipeline in service.pipelines:
         if pipeline.key.branch != "main":
             continue
-        with pipeline.tables_lock:  # nothing is staged meanwhile
-            tables = pipeline.tables
+        with pipeline.writer.tables_lock:  # nothing is staged meanwhile
+            tables = pipeline.writer.tables
             assert isinstance(tables, SourceTables)
             for name in tables.tables:
                 mirror = tables.mirror(name)
@@ -214,7 +209,7 @@ def register(app: typer.Typer) -> None:
         "serve",
         epilog=examples(
             "dolake serve",
-            "dolake serve --warehouse s3://bucket/lake --state /var/lib/dolake --flush-age 0.5",
+            "dolake serve --warehouse s3://bucket/lake --state /var/lib/dolake --flush-age 5",
             "dolake serve --host 0.0.0.0 --token $ADMIN --source-token shop=$SHOP",
         ),
     )(serve_lake)

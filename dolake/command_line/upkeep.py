@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 import typer
@@ -15,6 +14,7 @@ from dolake.command_line.lake_opening import (
     open_lake,
     table_identifiers,
 )
+from dolake.command_line.scheduled_upkeep import age_seconds
 from dolake.maintenance.maintenance_policy import (
     CompactionPolicy,
     ExpiryPolicy,
@@ -25,11 +25,9 @@ from dolake.maintenance.verification import LakeFinding, verify_table
 from dosql_core.command_line.commands.parameters import JsonOption, examples
 from dosql_core.command_line.commands.printing import print_json, print_table
 from dosql_core.command_line.exit_codes import ExitCode
-from dosql_core.command_line.reporting import UsageError, note, progress_bar
+from dosql_core.command_line.reporting import note, progress_bar
 from dosql_core.command_line.wording import counted
 
-_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
-_AGE_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _EXPIRY = ExpiryPolicy()
 
 TablesArgument = Annotated[
@@ -96,8 +94,8 @@ def expire(
     policy = MaintenancePolicy(
         compaction=None,
         manifests_max=None,
-        expiry=ExpiryPolicy(_age_seconds(older_than), keep),
-        orphan_age_seconds_min=_age_seconds(orphans_older_than),
+        expiry=ExpiryPolicy(age_seconds(older_than), keep),
+        orphan_age_seconds_min=age_seconds(orphans_older_than),
     )
     results = _maintained(tables, warehouse, state, endpoint, policy, "expiring")
     if json:
@@ -188,13 +186,6 @@ def _note_left(results: list[MaintenanceResult]) -> None:
     for result in results:
         if result.left_for_later:
             note(f"{'.'.join(result.table)}: left for later: {result.left_for_later}")
-
-
-def _age_seconds(text: str) -> float:
-    found = _AGE.fullmatch(text.strip().lower())
-    if found is None:
-        raise UsageError(f"{text!r} is no age", hint="write 90m, 12h, 30d or 4w")
-    return float(found[1]) * _AGE_SECONDS[found[2]]
 
 
 def register(app: typer.Typer) -> None:
