@@ -249,10 +249,25 @@ class SourceHaltedError(RefusedError):
     code = "LAKEHOUSE_SOURCE_HALTED"
     category = Category.CONFLICT
     hint = (
-        "GET /dead-letters shows the batch; POST /sources/<name>/resume applies it again, or "
-        'goes on without it when sent {"drop": true}'
+        "at the lake `dolake dead-letters` shows the batch; its `retry` applies it again, its "
+        "`discard` goes on without it"
     )
     nack_reason = "internal_error"
+
+
+class DeadLetterNotFoundError(ProgrammingError):
+    """There is no dead letter of that name."""
+
+    code = "CDC_DEAD_LETTER_NOT_FOUND"
+    hint = "`dolake dead-letters list` names those there are"
+
+
+class DeadLetterPassedError(OperationalError):
+    """The dead letter cannot be dealt with as was asked, where its source stands now."""
+
+    code = "CDC_DEAD_LETTER_PASSED"
+    category = Category.CONFLICT
+    hint = "what a source went on without is mended by a new copy: `dolake push --copy`"
 
 
 class ForeignSourceError(RefusedError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from dolake.command_line import querying, reading, sending, serving, upkeep
+from dolake.command_line import letters, querying, reading, sending, serving, upkeep
 from dosql_core.command_line.commands.parameters import examples
 from dosql_core.command_line.exit_codes import ExitCode
 from dosql_core.command_line.versions import version_line
@@ -40,3 +40,4 @@ sending.register(app)
 reading.register(app)
 querying.register(app)
 upkeep.register(app)
+letters.register(app)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
+from dolake.errors import DeadLetterNotFoundError
 from dolake.ingest.durable_file import write_durably
 from dolake.ingest.lake_tables import SourceKey
 
@@ -21,7 +22,7 @@ class DeadLetter:
 
     Shape: `state` is halting (its source waits for somebody to decide), passed (its source went on
            without it) or dropped (somebody decided that it does). The batch itself is beside it, in
-           the file `<name>.batch`, as it was sent.
+           the file `<name>.batch`: a message of the protocol, in JSON.
     Units: `at` is seconds since 1970.
     """
 
@@ -33,6 +34,20 @@ class DeadLetter:
     error: str
     code: str
     at: float
+
+    @property
+    def key(self) -> SourceKey:
+        """The source it is from."""
+        return SourceKey(self.source, self.branch)
+
+    @property
+    def name(self) -> str:
+        """What it is called by."""
+        return _name(self.key, self.after_lsn, self.last_lsn)
+
+    def told(self) -> dict[str, Any]:
+        """It as JSON."""
+        return {"name": self.name, **asdict(self)}
 
 
 class DeadLetters:
@@ -62,20 +77,33 @@ class DeadLetters:
             time.time(),
         )
         self._directory.mkdir(parents=True, exist_ok=True)
-        stem = self._stem(key, after_lsn, last_lsn)
-        write_durably(stem.with_suffix(".batch"), raw)
-        self._write_letter(stem, letter)
+        write_durably(self._directory / f"{letter.name}.batch", raw)
+        self._write_letter(letter)
         return letter
+
+    def find(self, name: str) -> DeadLetter:
+        """The letter of that name. Errors: DeadLetterNotFoundError."""
+        for letter in self.list():
+            if letter.name == name:
+                return letter
+        raise DeadLetterNotFoundError(f"there is no dead letter {name!r}")
+
+    def batch(self, letter: DeadLetter) -> bytes:
+        """The batch, in JSON; nothing where it could not be read."""
+        return (self._directory / f"{letter.name}.batch").read_bytes()
+
+    def remove(self, letter: DeadLetter) -> None:
+        """Forget a letter and its batch, which must be past: the log may not have it any more."""
+        for suffix in (".batch", ".json"):
+            (self._directory / f"{letter.name}{suffix}").unlink(missing_ok=True)
 
     def drop(self, letter: DeadLetter) -> None:
         """Decide that the source goes on without the batch; its bytes stay."""
-        changed = DeadLetter(**{**asdict(letter), "state": "dropped"})
-        key = SourceKey(letter.source, letter.branch)
-        self._write_letter(self._stem(key, letter.after_lsn, letter.last_lsn), changed)
+        self._write_letter(replace(letter, state="dropped"))
 
     def is_dropped(self, key: SourceKey, after_lsn: int, last_lsn: int) -> bool:
         """Whether somebody decided that this batch is left out."""
-        path = self._stem(key, after_lsn, last_lsn).with_suffix(".json")
+        path = self._directory / f"{_name(key, after_lsn, last_lsn)}.json"
         return path.exists() and _read(path).state != "halting"
 
     def list(self) -> list[DeadLetter]:
@@ -83,12 +111,14 @@ class DeadLetters:
         letters = [_read(path) for path in self._directory.glob("*.json")]
         return sorted(letters, key=lambda letter: letter.at)
 
-    def _write_letter(self, stem: Path, letter: DeadLetter) -> None:
-        write_durably(stem.with_suffix(".json"), json.dumps(asdict(letter), indent=1).encode())
+    def _write_letter(self, letter: DeadLetter) -> None:
+        told = json.dumps(asdict(letter), indent=1).encode()
+        write_durably(self._directory / f"{letter.name}.json", told)
 
-    def _stem(self, key: SourceKey, after_lsn: int, last_lsn: int) -> Path:
-        name = f"{quote(key.source, safe='')[:100]}@{quote(key.branch, safe='')[:60]}"
-        return self._directory / f"{name}-{after_lsn}-{last_lsn}.x"
+
+def _name(key: SourceKey, after_lsn: int, last_lsn: int) -> str:
+    source, branch = quote(key.source, safe="")[:100], quote(key.branch, safe="")[:60]
+    return f"{source}@{branch}-{after_lsn}-{last_lsn}"
 
 
 def _read(path: Path) -> DeadLetter:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from dolake.errors import LakeConfigurationError, SourceBusyError
-from dolake.ingest.dead_letters import DeadLetters
+from dolake.errors import DeadLetterPassedError, LakeConfigurationError, SourceBusyError
+from dolake.ingest.dead_letters import DeadLetter, DeadLetters
 from dolake.ingest.durable_file import write_durably
 from dolake.ingest.event_log import EventLog
 from dolake.ingest.lake_tables import OpenTables, SourceKey
@@ -75,10 +75,10 @@ class IngestService:
                 found[key] = self._new_pipeline(key)
             found[key].recover(position, record)
         for pipeline in found.values():
-            spooled |= pipeline.spooled_copies()
+            spooled |= pipeline.writer.waiting_copies()
             self._pipelines[pipeline.key] = pipeline
             self._log.release(str(pipeline.key), pipeline.committed_lsn)
-            pipeline.start()
+            pipeline.writer.start()
         for leftover in (self.directory / "copies").glob("*.copy"):
             if leftover not in spooled:
                 leftover.unlink()
@@ -111,7 +111,7 @@ class IngestService:
                 if (found := self._pipelines.get(key)) is not None:
                     return found
             pipeline = self._new_pipeline(key)
-            pipeline.start()
+            pipeline.writer.start()
             with self._lock:
                 self._pipelines[key] = pipeline
             return pipeline
@@ -125,7 +125,7 @@ class IngestService:
     def flush(self, sources: str | None = None) -> dict[str, Future[int]]:
         """Futures of the LSN committed, by source: of one source's branches, or of all."""
         return {
-            str(pipeline.key): pipeline.request_flush()
+            str(pipeline.key): pipeline.writer.request_flush()
             for pipeline in self.pipelines
             if sources is None or pipeline.key.source == sources
         }
@@ -155,9 +155,33 @@ class IngestService:
             self._write_tiers()
         self.budget.bytes_max = flush.memory_bytes_max
         for pipeline in self.pipelines:
-            pipeline.tier = self.settings.tier_of(pipeline.key.source)
-            pipeline.wake()
+            pipeline.writer.wake()
         return self.settings
+
+    def retry_letter(self, name: str) -> None:
+        """Have a halted source try its batch again.
+
+        Errors: DeadLetterNotFoundError; DeadLetterPassedError when the source is past it.
+        """
+        letter = self.letters.find(name)
+        pipeline = self._pipelines.get(letter.key)
+        if letter.state != "halting" or pipeline is None or pipeline.writer.halted != letter:
+            raise DeadLetterPassedError(
+                f"{letter.key} does not wait for {name}: applied now, it would undo what came after"
+            )
+        pipeline.writer.resume(drop=False)
+
+    def discard_letter(self, name: str) -> None:
+        """Have a halted source go on without its batch, or forget one that its source is past.
+
+        Errors: DeadLetterNotFoundError; DeadLetterPassedError while no snapshot is past it.
+        """
+        letter = self.letters.find(name)
+        pipeline = self.pipeline(letter.key)
+        if pipeline.writer.halted == letter:
+            pipeline.writer.resume(drop=True)
+        else:
+            discard(self.letters, letter, pipeline.committed_lsn)
 
     def _asked_tiers(self) -> dict[str, Tier]:
         try:
@@ -197,8 +221,24 @@ class IngestService:
         self._held.close()
 
 
+def discard(letters: DeadLetters, letter: DeadLetter, committed_lsn: int) -> None:
+    """Leave a halting batch out, or forget one that is past. Errors: DeadLetterPassedError."""
+    if letter.state == "halting":
+        letters.drop(letter)
+    elif committed_lsn >= letter.last_lsn:
+        letters.remove(letter)
+    else:
+        raise DeadLetterPassedError(
+            f"the last snapshot of {letter.key} has LSN {committed_lsn}, and {letter.name} must be "
+            "kept until one is past it",
+            hint="try again after the next snapshot",
+        )
+
+
 @contextlib.contextmanager
-def hold(path: Path) -> Iterator[None]:
+def hold(
+    path: Path, hint: str = "end it first, or send the changes to it: `dolake push`"
+) -> Iterator[None]:
     """Be the only process that has this; others are told.
 
     Errors: SourceBusyError.
@@ -210,7 +250,7 @@ def hold(path: Path) -> Iterator[None]:
         except BlockingIOError:
             raise SourceBusyError(
                 f"another process takes changes in at {path.parent}",
-                hint="end it first, or send the changes to it: `dolake push`",
+                hint=hint,
             ) from None
         yield
     finally:

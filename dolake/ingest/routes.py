@@ -15,6 +15,8 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from dolake.errors import (
+    DeadLetterNotFoundError,
+    DeadLetterPassedError,
     LakeBufferFullError,
     MalformedMessageError,
     MessageTooLargeError,
@@ -46,6 +48,7 @@ _HTTP_STATUS = {
     "buffer_full": 503,
     "shutting_down": 503,
 }
+_ERROR_STATUS: dict[type[Error], int] = {DeadLetterNotFoundError: 404, DeadLetterPassedError: 409}
 _FLUSH_SECONDS_MAX = 60.0
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -77,6 +80,14 @@ class IngestRoutes:
             Route("/metrics", self._operation(self._metrics), methods=["GET"]),
             Route("/config", self._operation(self._config), methods=["GET", "PATCH"]),
             Route("/dead-letters", self._operation(self._dead_letters), methods=["GET"]),
+            Route(
+                "/dead-letters/{name}",
+                self._operation(self._dead_letter),
+                methods=["GET", "DELETE"],
+            ),
+            Route(
+                "/dead-letters/{name}/retry", self._operation(self._retry_letter), methods=["POST"]
+            ),
             Route("/sources/{source}/resume", self._operation(self._resume), methods=["POST"]),
         ]
 
@@ -191,7 +202,7 @@ class IngestRoutes:
     async def _health(self, request: Request) -> Response:
         """Whether the lake takes changes in; open to everybody, and so without details."""
         pipelines = self._service.pipelines
-        is_degraded = any(each.is_store_away or each.halted for each in pipelines)
+        is_degraded = any(each.writer.is_store_away or each.writer.halted for each in pipelines)
         status = "stopping" if self._is_stopping else "degraded" if is_degraded else "ok"
         return JSONResponse({"status": status}, 503 if self._is_stopping else 200)
 
@@ -233,14 +244,29 @@ class IngestRoutes:
 
     async def _dead_letters(self, request: Request) -> Response:
         letters = await asyncio.to_thread(self._service.letters.list)
-        return JSONResponse({"dead_letters": [asdict(letter) for letter in letters]})
+        return JSONResponse({"dead_letters": [letter.told() for letter in letters]})
+
+    async def _dead_letter(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        letters = self._service.letters
+        if request.method == "DELETE":
+            await asyncio.to_thread(self._service.discard_letter, name)
+            return JSONResponse({"discarded": name})
+        letter = await asyncio.to_thread(letters.find, name)
+        batch = await asyncio.to_thread(letters.batch, letter)
+        return JSONResponse({**letter.told(), "batch": msgspec.json.decode(batch or b"null")})
+
+    async def _retry_letter(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        await asyncio.to_thread(self._service.retry_letter, name)
+        return JSONResponse({"retried": name})
 
     async def _resume(self, request: Request) -> Response:
         body = await _json_body(request)
         source = request.path_params["source"]
         resumed = [each for each in self._service.pipelines if each.key.source == source]
         for pipeline in resumed:
-            await asyncio.to_thread(pipeline.resume, drop=bool(body.get("drop", False)))
+            await asyncio.to_thread(pipeline.writer.resume, drop=bool(body.get("drop", False)))
         return JSONResponse({"resumed": [str(pipeline.key) for pipeline in resumed]})
 
 
@@ -253,7 +279,7 @@ def _told(handler: Handler, service: IngestService) -> Handler:
         except RefusedError as error:
             return _nack_response(refusal(service, error, None, None), _form_of(request))
         except Error as error:
-            status = 503 if error.is_retryable else 400
+            status = 503 if error.is_retryable else _ERROR_STATUS.get(type(error), 400)
             return JSONResponse(error.to_json(), status)
 
     return told

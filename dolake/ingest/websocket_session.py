@@ -143,7 +143,7 @@ class WebSocketSession:
             with contextlib.suppress(RuntimeError):  # the loop may have ended
                 loop.call_soon_threadsafe(self._tell_committed, lsn)
 
-        end_telling = pipeline.on_commit(committed)
+        end_telling = pipeline.writer.on_commit(committed)
         sender = asyncio.create_task(self._send_answers())
         try:
             while await self._take_next(pipeline):
@@ -222,7 +222,7 @@ class WebSocketSession:
         return lambda: asyncio.ensure_future(answer())
 
     def _when_flushed(self, sequence: int, pipeline: SourcePipeline) -> Answer:
-        wanted = pipeline.request_flush()
+        wanted = pipeline.writer.request_flush()
 
         async def answer() -> LakeMessage:
             try:

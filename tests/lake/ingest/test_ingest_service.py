@@ -237,7 +237,7 @@ def test_while_the_store_is_away_changes_are_kept_and_written_when_it_is_back(la
     pipeline = service.pipeline(SHOP)
     lake.store_is_away(True)
     send(pipeline, batch(0, 1))
-    eventually(lambda: pipeline.is_store_away)
+    eventually(lambda: pipeline.writer.is_store_away)
     assert send(pipeline, batch(1, 2)).status == "fallback"
     assert "the store is away" in str(pipeline.status()["error"])
     lake.store_is_away(False)
@@ -299,7 +299,7 @@ def test_in_tier_p0_such_a_batch_halts_its_source_until_somebody_decides(lake: L
     pipeline, other = service.pipeline(SHOP), service.pipeline(OTHER)
     send(pipeline, batch(0, 1))
     send(pipeline, batch(1, 2, insert(2, "poison")))
-    eventually(lambda: pipeline.halted is not None)
+    eventually(lambda: pipeline.writer.halted is not None)
     with pytest.raises(SourceHaltedError, match="LSN 2 to 2"):
         send(pipeline, batch(2, 3))
     send(other, batch(0, 1))
@@ -307,10 +307,10 @@ def test_in_tier_p0_such_a_batch_halts_its_source_until_somebody_decides(lake: L
 
     service = lake.open(tiers={"shop": Tier.P0})  # a restart does not forget it
     pipeline = service.pipeline(SHOP)
-    eventually(lambda: pipeline.halted is not None)
-    pipeline.resume(drop=False)  # tried again, halted again
-    eventually(lambda: pipeline.halted is not None)
-    pipeline.resume(drop=True)
+    eventually(lambda: pipeline.writer.halted is not None)
+    pipeline.writer.resume(drop=False)  # tried again, halted again
+    eventually(lambda: pipeline.writer.halted is not None)
+    pipeline.writer.resume(drop=True)
     send(pipeline, batch(2, 3))
     committed(service.flush())
     assert lake.lsns() == [1, 3]
@@ -324,7 +324,7 @@ def test_a_tier_that_a_source_asked_for_holds_after_a_restart(lake: Lake) -> Non
     send(pipeline, batch(0, 1, insert(1, "poison")))
     lake.abandon(service)
     service = lake.open()
-    eventually(lambda: service.pipeline(SHOP).halted is not None)
+    eventually(lambda: service.pipeline(SHOP).writer.halted is not None)
     assert [letter.state for letter in service.letters.list()] == ["halting"]
 
 
@@ -400,7 +400,7 @@ def test_a_copy_waits_while_the_store_is_away(lake: Lake) -> None:
     pipeline = service.pipeline(SHOP)
     lake.store_is_away(True)
     copy_of(pipeline, 5, [(1, "x")])
-    eventually(lambda: pipeline.failures > 2)
+    eventually(lambda: pipeline.writer.failures > 2)
     lake.store_is_away(False)
     eventually(lambda: pipeline.committed_lsn == 5)
 
