@@ -17,6 +17,7 @@ from dosql_core.errors import (
     ProgrammingError,
     Warning,
 )
+from dosql_core.history.moments import as_of_clause
 from dosql_core.kernel.sqlite_library import CONSTANTS as _CONSTANTS
 from dosql_core.kernel.sqlite_library import SQLITE_VERSION as sqlite_version
 from dosql_core.options import Retention
@@ -106,6 +107,7 @@ __all__ = [
     "adapt",
     "adapters",
     "apilevel",
+    "as_of_clause",
     "complete_statement",
     "connect",
     "converters",

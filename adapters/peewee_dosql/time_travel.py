@@ -5,14 +5,11 @@ Several of them, of several moments, and models of the present join in one query
 
 from __future__ import annotations
 
-import datetime
-import re
 from typing import Any
 
-from peewee import SCOPE_SOURCE, SQL, Context, Model, ModelAlias
+from peewee import SCOPE_SOURCE, SQL, Context, Model, ModelAlias, __exception_wrapper__
 
-# "snapshot:before" and the like, as `dosql_dbapi.connect(as_of=...)` takes them.
-_NAMED_KIND = re.compile(r"\s*(lsn|snapshot|branch|timestamp)\s*:\s*(.*?)\s*", re.I | re.S)
+import dosql_dbapi
 
 
 class PastModel(ModelAlias):
@@ -43,23 +40,13 @@ def as_of(model: type[Model], moment: Any, alias: str | None = None) -> PastMode
     """`model` as it was at `moment`, to select from and to join with.
 
     Shape: `moment` is an LSN (below 0: so many commits ago), a datetime (naive: UTC), or text:
-           "-1 hour", "snapshot:name", "branch:name", "branch:name@lsn:5", a timestamp.
+           "-1 hour", "snapshot:name", "branch:name", "branch:name@5", a timestamp.
     """
     return PastModel(model, moment, alias)
 
 
 def moment_clause(moment: Any) -> SQL:
-    """What stands behind AS OF for a moment, its value a parameter."""
-    if isinstance(moment, int) and not isinstance(moment, bool):
-        return SQL("LSN ?", [moment])
-    if isinstance(moment, datetime.datetime | datetime.date):
-        return SQL("TIMESTAMP ?", [moment.isoformat()])
-    named = _NAMED_KIND.fullmatch(moment) if isinstance(moment, str) else None
-    if named is None:
-        return SQL("TIMESTAMP ?", [moment])
-    kind, value = named[1].upper(), named[2]
-    name, at, inner = value.partition("@")
-    if kind == "BRANCH" and at:
-        of_branch = moment_clause(inner)
-        return SQL(f"BRANCH ? {of_branch.sql}", [name, *of_branch.params])
-    return SQL(f"{kind} ?", [int(value) if kind == "LSN" else value])
+    """What stands behind AS OF for a moment, its values parameters."""
+    with __exception_wrapper__:
+        words, values = dosql_dbapi.as_of_clause(moment)
+    return SQL(words, values)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import re
 from typing import Any
 
 from sqlalchemy import Join, TableClause, bindparam, inspect
@@ -13,9 +11,8 @@ from sqlalchemy.sql.selectable import AliasedReturnsRows, FromClauseAlias
 from sqlalchemy.sql.util import ClauseAdapter
 from sqlalchemy.sql.visitors import InternalTraversal
 
+import dosql_dbapi
 from sqlalchemy_dosql.driver import Place
-
-_PREFIXED = re.compile(r"\s*(lsn|version|snapshot|branch|timestamp)\s*:\s*(.*)", re.I | re.S)
 
 
 class PastAlias(FromClauseAlias):
@@ -78,41 +75,18 @@ def _past(selectable: Any, place: Place, name: str | None) -> Any:
 
 def moment_words(place: Place) -> tuple[str, list[Any]]:
     """What follows AS OF for a place, and the values of its parameters."""
-    if place.branch is None:
-        return _words(place.as_of)
     if place.as_of is None:
         return "BRANCH ?", [place.branch]
-    words, values = _words(place.as_of)
+    try:
+        words, values = dosql_dbapi.as_of_clause(place.as_of)
+    except dosql_dbapi.Error as error:
+        raise ArgumentError(
+            f"{place.as_of!r} is no moment; it may be an LSN, a datetime, 'snapshot:name', "
+            "'branch:name' or '-1 hour'"
+        ) from error
+    if place.branch is None:
+        return words, list(values)
     return f"BRANCH ? {words}", [place.branch, *values]
-
-
-def _words(moment: Any) -> tuple[str, list[Any]]:
-    if isinstance(moment, str):
-        prefixed = _PREFIXED.fullmatch(moment)
-        if prefixed is None:
-            return "TIMESTAMP ?", [moment]
-        kind, rest = prefixed[1].upper(), prefixed[2].strip()
-        if kind in ("LSN", "VERSION"):
-            return "LSN ?", [int(rest)]
-        if kind != "BRANCH":
-            return f"{kind} ?", [rest]
-        branch, at, inner = rest.partition("@")
-        if not at:
-            return "BRANCH ?", [branch]
-        words, values = _words(inner)
-        return f"BRANCH ? {words}", [branch, *values]
-    if isinstance(moment, datetime.datetime):
-        if moment.tzinfo is not None:
-            moment = moment.astimezone(datetime.UTC).replace(tzinfo=None)
-        return "TIMESTAMP ?", [moment.isoformat(sep=" ")]
-    if isinstance(moment, datetime.date):
-        return "TIMESTAMP ?", [moment.isoformat()]
-    if isinstance(moment, int) and not isinstance(moment, bool):
-        return "LSN ?", [moment]
-    raise ArgumentError(
-        f"{moment!r} is no moment; it may be an LSN, a datetime, 'snapshot:name', 'branch:name' "
-        "or '-1 hour'"
-    )
 
 
 def literal_moment(place: Place) -> str:

@@ -73,8 +73,41 @@ def _prefixed_moment(word: str, rest: str) -> Moment:
     name, at, inner = rest.partition("@")
     if not at:
         return Moment(MomentKind.BRANCH, name)
-    is_lsn = inner.strip().isdecimal()
-    return Moment(MomentKind.BRANCH, name, moment_from(int(inner) if is_lsn else inner))
+    return Moment(MomentKind.BRANCH, name, moment_from(_moment_there(inner)))
+
+
+def as_of_clause(value: AsOf) -> tuple[str, tuple[SqlValue, ...]]:
+    """What stands behind `AS OF` for a value that `moment_from` takes: words, and their parameters.
+
+    Shape: ("BRANCH ? LSN ?", ("dev", 5)). Text that counts from now goes on doing so.
+    Errors: MomentNotFoundError for something that is no moment.
+    """
+    if isinstance(value, Moment):
+        words = f"{value.kind.value} ?"
+        if value.kind is MomentKind.TIMESTAMP:
+            return words, (format_time(Microseconds(int(value.value))),)
+        inner, parameters = as_of_clause(value.inner) if value.inner else ("", ())
+        return f"{words} {inner}".rstrip(), (value.value, *parameters)
+    if isinstance(value, str):
+        prefixed = _PREFIXED.fullmatch(value)
+        if prefixed is None:
+            return "TIMESTAMP ?", (value,)
+        word, rest = prefixed[1].lower(), prefixed[2].strip()
+        if word in ("lsn", "version"):
+            return "LSN ?", (lsn_from(rest),)
+        if word != "branch":
+            return f"{word.upper()} ?", (rest,)
+        name, at, there = rest.partition("@")
+        inner, parameters = as_of_clause(_moment_there(there)) if at else ("", ())
+        return f"BRANCH ? {inner}".rstrip(), (name, *parameters)
+    if isinstance(value, datetime.date):
+        return "TIMESTAMP ?", (str(value),)
+    return "LSN ?", (lsn_from(value),)
+
+
+def _moment_there(text: str) -> int | str:
+    """What stands behind `branch:name@`: bare digits are an LSN."""
+    return int(text) if text.strip().isdecimal() else text
 
 
 def moment_of_clause(kind: MomentKind, value: SqlValue, inner: Moment | None = None) -> Moment:

@@ -101,12 +101,17 @@ def test_a_commit_has_an_lsn_and_the_past_can_be_read_by_it(shop: Shop) -> None:
     assert (shop.names_as_of(before), shop.names()) == (["lamp"], ["bright lamp"])
 
 
-@pytest.mark.parametrize("moment", ["snapshot:opening", -1])
+@pytest.mark.parametrize(
+    "moment",
+    ["snapshot:opening", -1, "lsn:{lsn}", "version:{lsn}", "branch:main@{lsn}", "branch:kept"],
+)
 def test_a_moment_can_have_other_names(shop: Shop, moment: int | str) -> None:
     lamp = shop.add(Item("lamp"))
     shop.run("CREATE SNAPSHOT opening")
+    shop.run("CREATE BRANCH kept")
+    asked = moment.format(lsn=shop.lsn()) if isinstance(moment, str) else moment
     shop.rename(lamp, "bright lamp")
-    assert shop.names_as_of(moment) == ["lamp"]
+    assert shop.names_as_of(asked) == ["lamp"]
 
 
 def test_one_statement_joins_two_moments(shop: Shop) -> None:

@@ -60,6 +60,7 @@ def test_every_way_to_tell_a_moment_is_understood(bank, before):
         ways = [
             before, f"lsn:{before}", before - newest, "snapshot:payday", committed_at, aware,
             str(committed_at), f"timestamp:{committed_at}", f"branch:main@lsn:{before}",
+            f"branch:main@{before}",
         ]  # fmt: skip
         for moment in ways:
             found = connection.execute(BALANCES, execution_options={"as_of": moment})

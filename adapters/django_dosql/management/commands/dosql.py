@@ -10,6 +10,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
 
+import dosql_dbapi
 from django_dosql.base import DatabaseWrapper
 from django_dosql.switching import branch, close_places
 
@@ -76,20 +77,20 @@ def _quoted(name: str) -> str:
 
 
 def _clause(moment: str | None) -> tuple[str, list[Any]]:
-    """`AS OF` for a moment, and its parameter."""
+    """`AS OF` for a moment, and its parameters."""
     if moment is None:
         return "", []
-    words, value = _target(moment)
-    return f" AS OF {words}", [value]
+    words, values = _target(moment)
+    return f" AS OF {words}", values
 
 
-def _target(moment: str) -> tuple[str, Any]:
-    """A moment as SQL writes it, and its parameter."""
-    kind, colon, rest = moment.partition(":")
-    if colon and kind.lower() in ("lsn", "snapshot", "branch", "timestamp"):
-        return f"{kind.upper()} %s", _moment(rest) if kind.lower() == "lsn" else rest
-    value = _moment(moment)
-    return ("LSN %s" if isinstance(value, int) else "TIMESTAMP %s"), value
+def _target(moment: str) -> tuple[str, list[Any]]:
+    """A moment as SQL writes it, and its parameters."""
+    try:
+        words, values = dosql_dbapi.as_of_clause(_moment(moment))
+    except dosql_dbapi.Error as error:
+        raise CommandError(str(error)) from error
+    return words.replace("?", "%s"), list(values)
 
 
 def _add_log(subcommands: Any) -> None:
@@ -108,6 +109,7 @@ def _add_branch(subcommands: Any) -> None:
     parser = subcommands.add_parser("branch", help="List, make, rename, merge or drop branches.")
     actions = parser.add_subparsers(dest="action")
     parser.set_defaults(run=_list_branches)
+    actions.add_parser("list", help="Show them, as without a word behind `branch`.")
     create = actions.add_parser("create", help="Fork a branch.")
     create.add_argument("name")
     create.add_argument("--from", dest="source", help="The branch to fork, instead of this one.")
@@ -176,6 +178,7 @@ def _add_snapshot(subcommands: Any) -> None:
     parser = subcommands.add_parser("snapshot", help="List, make or drop snapshots.")
     actions = parser.add_subparsers(dest="action")
     parser.set_defaults(run=_list_snapshots)
+    actions.add_parser("list", help="Show them, as without a word behind `snapshot`.")
     create = actions.add_parser("create", help="Name a moment.")
     create.add_argument("name")
     create.add_argument("--as-of", help="The moment, instead of now.")
@@ -211,12 +214,12 @@ def _add_restore(subcommands: Any) -> None:
 
 
 def _restore(command: Command, options: dict[str, Any]) -> None:
-    words, value = _target(options["moment"])
+    words, values = _target(options["moment"])
     if options["into"] and not options["table"]:
         raise CommandError("--into needs --table")
     table = f" TABLE {_quoted(options['table'])}" if options["table"] else ""
     into = f" AS {_quoted(options['into'])}" if options["into"] else ""
-    names, rows = command.execute_sql(options, f"RESTORE{table}{into} TO {words}", [value])
+    names, rows = command.execute_sql(options, f"RESTORE{table}{into} TO {words}", values)
     command.stdout.write(f"restored: {names[0]} {rows[0][0]}")
 
 
