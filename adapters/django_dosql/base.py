@@ -9,7 +9,9 @@ import re
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+from difflib import get_close_matches
 from functools import lru_cache
+from inspect import signature
 from itertools import chain
 from threading import get_ident
 from typing import Any, NamedTuple
@@ -31,6 +33,8 @@ from django_dosql.schema import DatabaseSchemaEditor
 from dosql_dbapi.shared_cursor import SharedCursor
 
 _REMEMBERED_TEXTS_MAX = 2048
+_TAKEN = frozenset(signature(Database.Connection).parameters)
+_SET_ELSEWHERE = frozenset({"database", "check_same_thread", "uri", "factory", "isolation_level"})
 _PLACEHOLDER = re.compile(r"(?<!%)%s")
 
 
@@ -82,9 +86,16 @@ class DatabaseWrapper(sqlite.DatabaseWrapper):
             # A block that reads first and then writes can only be lost to another writer when it
             # was begun without the write lock, so atomic() takes its turn at the beginning.
             self.transaction_mode = "IMMEDIATE"
-        retention = parameters.get("retention")
-        if isinstance(retention, Mapping):
-            parameters["retention"] = _retention(self.alias, retention)
+        for name in parameters:
+            if name not in _TAKEN:
+                raise ImproperlyConfigured(_unknown(self.alias, name))
+        branch = parameters.get("branch")
+        if not isinstance(branch, str | None):
+            raise ImproperlyConfigured(
+                f"{_option(self.alias, 'branch')} is {branch!r}; it must be the name of a branch"
+            )
+        if "retention" in parameters:
+            parameters["retention"] = _retention(self.alias, parameters["retention"])
         return parameters
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Database.Connection:
@@ -225,12 +236,30 @@ def _with_named(sql: str, names: Iterable[str]) -> str:
     return sql % {name: f":{name}" for name in names}
 
 
-def _retention(alias: str, settings: Mapping[str, Any]) -> Database.Retention:
+def _option(alias: str, name: str) -> str:
+    return f"settings.DATABASES[{alias!r}]['OPTIONS'][{name!r}]"
+
+
+def _unknown(alias: str, name: str) -> str:
+    """What is wrong with an option that neither the driver nor Django's backend has."""
+    taken = sorted((_TAKEN | {"transaction_mode", "init_command"}) - _SET_ELSEWHERE)
+    similar = get_close_matches(name, taken, 1)
+    meant = f"did you mean {similar[0]!r}? " if similar else ""
+    return f"{_option(alias, name)}: there is no such option; {meant}there are {', '.join(taken)}"
+
+
+def _retention(alias: str, settings: Any) -> Database.Retention | None:
+    if settings is None or isinstance(settings, Database.Retention):
+        return settings
     known = ("age_seconds", "commits_max", "history_bytes_max")
+    if not isinstance(settings, Mapping):
+        raise ImproperlyConfigured(
+            f"{_option(alias, 'retention')} is {settings!r}; it must be a dictionary of "
+            f"{', '.join(known)}"
+        )
     unknown = sorted(set(settings) - set(known))
     if unknown:
         raise ImproperlyConfigured(
-            f"settings.DATABASES[{alias!r}]['OPTIONS']['retention'] has {', '.join(unknown)}; "
-            f"it takes {', '.join(known)}"
+            f"{_option(alias, 'retention')} has {', '.join(unknown)}; it takes {', '.join(known)}"
         )
     return Database.Retention(**settings)

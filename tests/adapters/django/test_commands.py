@@ -50,6 +50,7 @@ def test_branches_are_made_renamed_and_dropped(library):
         "main",
         "trial run",
     ]
+    assert dosql("branch", "list") == dosql("branch")
     with branch("trial run"):
         library.Author.objects.create(name="Ann")
     assert "1" in dosql("--branch", "trial run", "log", "-n", "1")
@@ -77,7 +78,7 @@ def test_a_snapshot_is_restored(library):
     library.Author.objects.create(name="Ann")
     dosql("snapshot", "create", "before")
     library.Author.objects.all().delete()
-    assert "before" in dosql("snapshot")
+    assert "before" in dosql("snapshot", "list")
     assert dosql("restore", "snapshot:before").startswith("restored: lsn ")
     assert library.Author.objects.get().name == "Ann"
     dosql("snapshot", "drop", "before")
@@ -160,6 +161,20 @@ def test_retention_is_given_by_name(library):
     wrapper = opened_with(retention={"commits": 10})
     with pytest.raises(ImproperlyConfigured, match="has commits; it takes age_seconds"):
         wrapper.ensure_connection()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"brnach": "dev"}, r"no such option; did you mean 'branch'\?"),
+        ({"journal_mode": "wal"}, "there are as_of, autocommit, branch"),
+        ({"branch": 7}, r"\['branch'\] is 7; it must be the name of a branch"),
+        ({"retention": 5}, "is 5; it must be a dictionary"),
+    ],
+)
+def test_an_option_that_is_wrong_is_named(library, options, told):
+    with pytest.raises(ImproperlyConfigured, match=told):
+        opened_with(**options).ensure_connection()
 
 
 def test_a_moment_in_the_settings_makes_the_database_read_only(library):
