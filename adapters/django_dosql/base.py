@@ -7,8 +7,8 @@ import decimal
 import os
 import re
 import weakref
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from difflib import get_close_matches
 from functools import lru_cache
 from inspect import signature
@@ -128,14 +128,26 @@ class DatabaseWrapper(sqlite.DatabaseWrapper):
 
     def resolve(self, moment: Any, branch: str | None = None) -> tuple[str, int]:
         """The branch and LSN that a moment is, seen from `branch`."""
-        parameters = self.get_connection_params()
-        if branch is not None:
-            parameters["branch"] = branch
         if isinstance(moment, datetime.datetime) and timezone.is_naive(moment) and settings.USE_TZ:
             moment = timezone.make_aware(moment)
-        parameters["as_of"] = moment
-        with self.wrap_database_errors, closing(Database.connect(**parameters)) as connection:
+        elsewhere = {"as_of": moment} if branch is None else {"as_of": moment, "branch": branch}
+        with self._visit(**elsewhere) as connection:
             return str(connection.branch), int(connection.as_of or 0)
+
+    def check_branch(self, name: str) -> None:
+        """Make sure that there is a branch of this name.
+
+        Errors: OperationalError when there is none.
+        """
+        with self._visit(branch=name, as_of=None):
+            pass
+
+    @contextmanager
+    def _visit(self, **elsewhere: Any) -> Iterator[Database.Connection]:
+        """A connection of the driver alone, for a look: Django's own stays as it is."""
+        parameters = self.get_connection_params() | elsewhere
+        with self.wrap_database_errors, closing(Database.connect(**parameters)) as connection:
+            yield connection
 
     # -- what Django calls -------------------------------------------------------------------------
 

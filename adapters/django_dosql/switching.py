@@ -8,6 +8,7 @@ the past as its database, and is refused when somebody saves it.
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -67,8 +68,20 @@ def check_branch(name: str, database: str) -> Place:
     install()
     if place_of(place.alias) != place:
         raise OperationalError(f"there is no branch {name!r}")
-    connections[place.alias].ensure_connection()
+    wrapper = _with_history(database)
+    if _is_in_event_loop():  # where Django lets nobody use its connections
+        wrapper.check_branch(name)
+    else:
+        connections[place.alias].ensure_connection()
     return place
+
+
+def _is_in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def past_of(alias: str, moment: Moment) -> Place:
@@ -76,14 +89,19 @@ def past_of(alias: str, moment: Moment) -> Place:
     install()
     database = database_of(alias)
     here = place_of(alias) if is_place(alias) else current_place(database)
+    branch_name, lsn = _with_history(database).resolve(moment, here.branch if here else None)
+    return Place(database, branch_name, lsn)
+
+
+def _with_history(database: str) -> Any:
+    """The connection to a database itself, which must be on DoSQL."""
     wrapper = _Connections.settled(connections, database)
     if not hasattr(wrapper, "resolve"):
         raise NotSupportedError(
             f"settings.DATABASES[{database!r}] is on {wrapper.vendor}, which keeps no history; "
             "expected ENGINE to be django_dosql"
         )
-    branch_name, lsn = wrapper.resolve(moment, here.branch if here else None)
-    return Place(database, branch_name, lsn)
+    return wrapper
 
 
 def install() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("django")
 
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 
 from django_dosql import as_of, branch
 from fixtures.programs import run_program
@@ -75,6 +75,26 @@ def test_tasks_are_each_where_they_went(library, two_moments):
 
     expected = [(name, name) for name in ("Ann", "Bea", "Cleo", "Cleo")]
     assert asyncio.run(look_everywhere()) == expected
+
+
+def test_tasks_work_each_on_its_branch(library, two_moments):
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE BRANCH dev")
+        cursor.execute("CREATE BRANCH test")
+
+    async def work(name):
+        with branch(name):
+            await library.Author.objects.aupdate(name=f"of {name}")
+            await asyncio.sleep(0)
+            return (await library.Author.objects.aget()).name
+
+    async def work_everywhere():
+        with pytest.raises(OperationalError, match="no branch"), branch("no such"):
+            pass
+        return await asyncio.gather(work("dev"), work("test"))
+
+    assert asyncio.run(work_everywhere()) == ["of dev", "of test"]
+    assert library.Author.objects.get().name == "Cleo"
 
 
 PRE_FORK = """
