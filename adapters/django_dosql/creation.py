@@ -46,7 +46,7 @@ class DatabaseCreation(sqlite.DatabaseCreation):
             # Forking costs nothing, so a clone kept from an earlier run, which migrations have not
             # reached, is not worth keeping.
             with closing(dosql_dbapi.connect(settings["NAME"])) as connection:
-                connection.execute(f'DROP BRANCH IF EXISTS "{branch}"')
+                _drop_with_forks(connection, branch)
                 connection.execute(f'CREATE BRANCH "{branch}"')
         elif not self.is_in_memory_db(settings["NAME"]):
             super()._clone_test_db(suffix, verbosity, keepdb)
@@ -71,7 +71,7 @@ class DatabaseCreation(sqlite.DatabaseCreation):
             return
         if not keepdb:
             with closing(dosql_dbapi.connect(settings["NAME"])) as connection:
-                connection.execute(f'DROP BRANCH IF EXISTS "{_branch_of(suffix)}"')
+                _drop_with_forks(connection, _branch_of(suffix))
 
     def _destroy_test_db(self, test_database_name: str, verbosity: int) -> None:
         if test_database_name and not self.is_in_memory_db(test_database_name):
@@ -108,6 +108,15 @@ class DatabaseCreation(sqlite.DatabaseCreation):
         # Opened before the copying connection is closed, or the memory would be gone.
         self.connection.connect()
         target.close()
+
+
+def _drop_with_forks(connection: dosql_dbapi.Connection, branch: str) -> None:
+    """Drop a branch, if there is one, and before it what the tests forked from it and left."""
+    for name, parent, *_ in connection.execute("SHOW BRANCHES").fetchall():
+        if parent == branch:
+            _drop_with_forks(connection, name)
+    quoted = branch.replace('"', '""')
+    connection.execute(f'DROP BRANCH IF EXISTS "{quoted}" FORCE')
 
 
 def remove_database(path: str) -> None:
