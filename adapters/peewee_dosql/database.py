@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -44,6 +45,9 @@ class DoSQLDatabase(SqliteDatabase):
         """Set where the database is, and options of its connections."""
         if options.get("branch") is not None:
             options["branch"] = str(options["branch"])  # a URL's ?branch=7 arrives as a number
+        as_of = options.get("as_of")
+        if isinstance(as_of, str) and re.fullmatch(r"-\d+", as_of):
+            options["as_of"] = int(as_of)  # and its ?as_of=-1 as text
         super().init(database, **options)
 
     # -- connections -------------------------------------------------------------------------------

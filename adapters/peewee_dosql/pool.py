@@ -19,13 +19,20 @@ class PooledDoSQLDatabase(PooledSqliteDatabase, DoSQLDatabase):
 
     def init(self, database: Any, **options: Any) -> None:
         """Set where the database is, and options of the pool and its connections."""
+        self._home: str | None = None
         super().init(database, **{"check_same_thread": False, **options})
 
     def _connect(self) -> dosql_dbapi.Connection:
         if self._destination():
             return DoSQLDatabase._connect(self)
         connection: dosql_dbapi.Connection = super()._connect()
+        if self._home is None:
+            self._home = connection.branch
         return connection
+
+    def _can_reuse(self, conn: dosql_dbapi.Connection) -> bool:
+        """Not a connection that USE BRANCH left on another branch."""
+        return conn.branch == self._home and super()._can_reuse(conn)
 
     def _close(self, conn: dosql_dbapi.Connection, close_conn: bool = False) -> None:
         if self._destination():

@@ -7,9 +7,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from peewee import SCOPE_SOURCE, SQL, Context, Model, ModelAlias, __exception_wrapper__
+from peewee import (
+    SCOPE_SOURCE,
+    SQL,
+    Context,
+    Model,
+    ModelAlias,
+    NotSupportedError,
+    __exception_wrapper__,
+)
 
 import dosql_dbapi
+
+_WRITING = frozenset(
+    [
+        *("create", "insert", "insert_many", "insert_from", "replace", "replace_many", "update"),
+        *("delete", "delete_by_id", "set_by_id", "bulk_create", "bulk_update", "get_or_create"),
+        *("create_table", "drop_table", "truncate_table", "add_index"),
+    ]
+)
 
 
 class PastModel(ModelAlias):
@@ -18,6 +34,43 @@ class PastModel(ModelAlias):
     def __init__(self, model: type[Model], moment: Any, alias: str | None = None) -> None:
         super().__init__(model, alias)
         self.__dict__["moment"] = moment
+
+    def __getattr__(self, attribute: str) -> Any:
+        """What an alias has, but for what would write to the present table."""
+        if attribute in _WRITING:
+            raise NotSupportedError(
+                f"{self.model.__name__} as of {self.moment!r} cannot be written; "
+                f"use {self.model.__name__}.{attribute} for the present"
+            )
+        return super().__getattr__(attribute)
+
+    # Peewee's aliases take these from the model, and would read the present.
+
+    def get(self, *query: Any, **filters: Any) -> Any:
+        """As Model.get: the first row of the past that matches."""
+        if len(query) == 1 and isinstance(query[0], int) and self._meta.auto_increment:
+            return self.get_by_id(query[0])
+        matching = self.select().where(*query) if query else self.select()
+        return matching.filter(**filters).get()
+
+    def get_or_none(self, *query: Any, **filters: Any) -> Any:
+        """As Model.get_or_none."""
+        try:
+            return self.get(*query, **filters)
+        except self.DoesNotExist:
+            return None
+
+    def get_by_id(self, key: Any) -> Any:
+        """As Model.get_by_id."""
+        primary = self._meta.primary_key
+        names = getattr(primary, "field_names", None)
+        if names is None:
+            return self.get(getattr(self, primary.name) == key)
+        return self.get(*(getattr(self, name) == of for name, of in zip(names, key, strict=True)))
+
+    def filter(self, *nodes: Any, **filters: Any) -> Any:
+        """As Model.filter."""
+        return self.select().filter(*nodes, **filters)
 
     def __sql__(self, ctx: Context) -> Context:
         is_table_reference = ctx.scope == SCOPE_SOURCE

@@ -40,6 +40,7 @@ _DROPPED_BRANCH = re.compile(
     r"""\s*DROP\s+BRANCH\s+(?:IF\s+EXISTS\s+)?(?:["'`\[](?P<quoted>.+?)["'`\]]|(?P<bare>[^\s;]+))""",
     re.IGNORECASE,
 )
+_USED_BRANCH = re.compile(r"\s*USE\s+BRANCH\b", re.IGNORECASE)
 _PLACES_VISITED_MAX = 8
 # Of errors after which a connection is of no use: closed, inherited by fork(), a failed sync.
 _DISCONNECTED = frozenset({"DB_CLOSED", "DB_FORKED", "TXN_WAL_FAILURE"})
@@ -219,7 +220,10 @@ class DoSQLDialect(SQLiteDialect_pysqlite):
         base = connection.engine
         pool = self.pools.at(place, getattr(base, "_root", base).pool)
         former = connection._dbapi_connection
-        connection._dbapi_connection = pool.connect()
+        try:
+            connection._dbapi_connection = pool.connect()
+        except dosql_dbapi.Error as error:  # as SQLAlchemy's, as where an engine connects
+            connection._handle_dbapi_exception_noconnection(error, self, base)
         former.close()
 
     def visit(self, connection: Any, place: Place, engine: Any) -> Any:
@@ -269,6 +273,11 @@ class DoSQLDialect(SQLiteDialect_pysqlite):
         dropped = _DROPPED_BRANCH.match(statement)
         if dropped:
             self.pools.dispose(dropped["quoted"] or dropped["bare"])
+        elif _USED_BRANCH.match(statement):
+            # The next to borrow the connection from the pool must not find it on that branch.
+            pooled = context.root_connection.connection
+            home = pooled.dbapi_connection.branch
+            pooled._connection_record.finalize_callback.append(functools.partial(_go_home, home))
 
     @reflection.cache
     def get_schema_names(self, connection: Any, **options: Any) -> Any:
@@ -297,6 +306,13 @@ class DoSQLDialect(SQLiteDialect_pysqlite):
         """Whether the connection is of no use any more."""
         code = getattr(e, "code", None)
         return code in _DISCONNECTED or super().is_disconnect(e, connection, cursor)
+
+
+def _go_home(branch: str, dbapi_connection: Any) -> None:
+    """Bring a connection back to the branch that its pool is for."""
+    cursor = dbapi_connection.cursor()
+    cursor.execute('USE BRANCH "{}"'.format(branch.replace('"', '""')))
+    cursor.close()
 
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session as StockSession
 from sqlalchemy.orm.interfaces import UserDefinedOption
 from sqlalchemy.orm.util import AliasedInsp
 
+import dosql_dbapi
 from sqlalchemy_dosql.driver import HERE, Place
 from sqlalchemy_dosql.moments import PastAlias
 from sqlalchemy_dosql.past_entities import PastEntity
@@ -100,8 +101,11 @@ class HistorySession(StockSession):
             return self.place
         connection = self.connection(bind_arguments=bind_arguments)
         here = connection.connection.dbapi_connection
-        visitor = connection.dialect
-        view = visitor.visit(here, place, connection.engine)  # type: ignore[attr-defined]
+        visitor: Any = connection.dialect
+        try:
+            view = visitor.visit(here, place, connection.engine)
+        except dosql_dbapi.Error as error:
+            connection._handle_dbapi_exception_noconnection(error, visitor, connection.engine)
         return Place(view.branch, view.as_of)
 
 

@@ -131,6 +131,28 @@ def test_a_pool_keeps_its_connections_on_their_branch(database_path: Path) -> No
     pool.close_all()
 
 
+def test_a_pool_takes_no_connection_back_that_is_elsewhere(database_path: Path) -> None:
+    with opened_library(database_path) as first:
+        first.database.execute_sql("CREATE BRANCH dev")
+    pool = PooledDoSQLDatabase(database_path, max_connections=1)
+    library = library_on(pool)
+    with pool.connection_context():
+        pool.execute_sql("USE BRANCH dev")
+        add(library, "on dev")
+    with pool.connection_context():
+        assert library.titles() == ["Rocannon's World"]
+    pool.close_all()
+
+
+def test_a_url_counts_commits_back(database_path: Path) -> None:
+    with opened_library(database_path) as library:
+        add(library, "Planet of Exile")
+    register_url_schemes()
+    database = db_url.connect(f"dosql:///{database_path}?as_of=-1")
+    with database.connection_context():
+        assert library_on(database).titles() == ["Rocannon's World"]
+
+
 def test_a_pooled_connection_serves_one_thread_after_another(database_path: Path) -> None:
     with opened_library(database_path):
         pass

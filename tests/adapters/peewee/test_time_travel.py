@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("peewee")
 
+import peewee
 from peewee import OperationalError, SelectQuery
 
 from fixtures.peewee_library import Library, opened_library
@@ -139,3 +141,53 @@ def test_descriptions_of_commits_are_no_table_of_the_program(library: Library) -
     with library.database.connection().transaction(author="ann"):
         library.database.execute_sql("create table extra(x)")
     assert library.database.get_tables() == sorted([*before, "extra"])
+
+
+def test_every_way_to_get_one_row_reads_the_past(library: Library) -> None:
+    before = library.database.lsn
+    rename(library, "Planet of Exile", 12)
+    Past = library.Book.as_of(before)
+    (key,) = (book.id for book in library.Book.select())
+    rows = [
+        Past.get(),
+        Past.get(key),
+        Past.get(Past.id == key),
+        Past.get(title="Rocannon's World"),
+        Past.get_or_none(id=key),
+        Past.get_by_id(key),
+        Past.filter(id=key, title__startswith="Roc").get(),
+    ]
+    assert {row.title for row in rows} == {"Rocannon's World"}
+    assert Past.get_or_none(title="Planet of Exile") is None
+
+
+def test_a_row_of_the_past_is_got_by_a_key_of_two_columns(library: Library) -> None:
+    class Loan(library.database.Model):  # type: ignore[name-defined]
+        book = peewee.IntegerField()
+        reader = peewee.IntegerField()
+        days = peewee.IntegerField()
+
+        class Meta:
+            primary_key = peewee.CompositeKey("book", "reader")
+
+    library.database.create_tables([Loan])
+    Loan.create(book=1, reader=2, days=7)
+    before = library.database.lsn
+    Loan.update(days=14).execute()
+    assert Loan.as_of(before).get_by_id((1, 2)).days == 7
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda Past: Past.create(title="The Word for World Is Forest"),
+        lambda Past: Past.insert(title="The Word for World Is Forest"),
+        lambda Past: Past.update(title="The Word for World Is Forest"),
+        lambda Past: Past.delete(),
+        lambda Past: Past.delete_by_id(1),
+        lambda Past: Past.drop_table(),
+    ],
+)
+def test_the_past_of_a_model_writes_nothing_to_the_present(library: Library, write: Any) -> None:
+    with pytest.raises(peewee.NotSupportedError, match="cannot be written"):
+        write(library.Book.as_of(-1))

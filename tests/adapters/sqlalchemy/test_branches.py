@@ -204,3 +204,15 @@ def test_a_database_is_restored_and_so_is_a_table(bank, before):
         connection.execute(RestoreTable("account", before, into="account_then"))
         assert connection.execute(text("select sum(balance) from account_then")).scalar() == 30
         assert connection.execute(select(func.count()).select_from(Owner)).scalar() == 2
+
+
+def test_use_branch_holds_until_the_connection_is_given_back(bank, dev):
+    with bank.connect() as connection:
+        for branch in ("dev", "main", "dev"):
+            connection.execute(text(f"USE BRANCH {branch}"))
+        connection.execute(text("delete from account"))
+        connection.commit()
+        assert connection.branch == "dev"
+    with bank.connect() as connection:
+        assert connection.branch == "main"
+    assert (total(bank), total(dev)) == (55, None)

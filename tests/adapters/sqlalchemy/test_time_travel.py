@@ -223,3 +223,33 @@ def test_moments_being_read_are_no_schemas_of_the_program(bank, before):
     with bank.connect() as connection:
         connection.execute(BALANCES.execution_options(as_of=before)).all()
         assert inspect(connection).get_schema_names() == ["main"]
+
+
+@pytest.mark.parametrize("moment", [1_000_000, "yestreday", "snapshot:unheard of"])
+def test_every_way_to_a_moment_that_is_not_fails_with_an_error_of_sqlalchemy(bank, moment):
+    def on_a_connection():
+        with bank.connect() as connection:
+            connection.execution_options(as_of=moment)
+
+    def on_an_engine():
+        with bank.execution_options(as_of=moment).connect():
+            pass
+
+    def on_a_statement():
+        with bank.connect() as connection:
+            connection.execute(BALANCES, execution_options={"as_of": moment})
+
+    def on_a_statement_of_the_orm():
+        with Session(bank) as session:
+            session.get(Account, 1, execution_options={"as_of": moment})
+
+    def on_a_session():
+        with Session(bank, as_of=moment) as session:
+            session.get(Account, 1)
+
+    for read in (
+        on_a_connection, on_an_engine, on_a_statement, on_a_statement_of_the_orm, on_a_session,
+    ):  # fmt: skip
+        with pytest.raises(OperationalError) as raised:
+            read()
+        assert raised.value.orig.code.startswith("TT_"), read
