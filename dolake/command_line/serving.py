@@ -34,7 +34,8 @@ from dolake.command_line.scheduled_upkeep import (
 )
 from dolake.ingest.authorization import ALL_SOURCES
 from dolake.ingest.ingest_service import IngestService
-from dolake.query.lake_query import LakeQuery, Pending
+from dolake.query.lake_query import LakeQuery
+from dolake.query.pending_rows import Pending
 from dolake.query.query_routes import query_routes
 from dolake.server import ServerOptions, serve
 from dolake.settings import FlushPolicy, IngestLimits, IngestSettings, Tier

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,12 @@ import pyarrow as pa
 from dolake.catalog.json_fields import Json
 from dolake.catalog.pointers import TableIdentifier
 from dolake.catalog.table_registry import LoadedTable, TableRegistry
-from dolake.errors import LakeQueryError
+from dolake.errors import LakeQueryError, LsnNotInLakeError
+from dolake.query.change_replay import replayed_until
 from dolake.query.column_types import quoted_name, quoted_text
 from dolake.query.lake_names import LakeNames
 from dolake.query.object_access import allow_object_store
+from dolake.query.pending_rows import Pending, PendingChanges, store_rows, with_pending
 from dolake.query.query_result import (
     QueryLimits,
     QueryResult,
@@ -38,27 +40,21 @@ from dolake.tables.snapshot_contents import (
 )
 from dolake.warehouse import Warehouse
 
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """What is not committed yet of a table.
-
-    Shape: `rows` has the table's columns; `replaced` the keys of the committed rows that no longer
-           count, values by column; with `is_emptied` none of them counts.
-    """
-
-    rows: pa.Table
-    replaced: Sequence[Mapping[str, Any]] = ()
-    is_emptied: bool = False
-
-
-PendingChanges = Callable[[TableIdentifier], Pending | None]
-"""Gives what is pending of a table, None where nothing is. It is called from any thread."""
-
 _Contents = tuple[SnapshotContents, Mapping[str, FileDeletes]]
 _CONTENTS_KEPT_MAX = 32
 _ATTEMPTS_MAX = 10
 _BATCH_ROWS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """What a reference reads: a snapshot, and changes beside it where none is of just that LSN."""
+
+    snapshot: Json | None
+    schema: Json
+    contents: _Contents
+    lsn: int | None
+    replayed: Pending | None
 
 
 class LakeQuery:
@@ -134,28 +130,26 @@ class LakeQuery:
             self._moment(table, reference)
             for table, reference in zip(loaded, query.references, strict=True)
         ]
-        schemas = [schema for _, schema, _ in moments]
+        schemas = [moment.schema for moment in moments]
         with self._planning, self._planner.cursor() as planner:
             conditions = scan_conditions(planner, query.sql, parameters, query.references, schemas)
         tables, relations = [], []
         for number, reference in enumerate(query.references):
-            table = loaded[number]
-            snapshot, schema, (contents, deletes) = moments[number]
+            table, at = loaded[number], moments[number]
             plan = plan_table(
                 self._registry.warehouse,
                 table.metadata,
-                schema,
-                contents,
-                deletes,
+                at.schema,
+                *at.contents,
                 conditions.get(reference.relation, ()),
                 _deleted_relation(reference),
             )
-            own = pending[number] if reference.moment is None else None
+            own = pending[number] if reference.moment is None else at.replayed
             tables.append(
                 TableRead(
                     table.identifier,
-                    None if snapshot is None else snapshot["snapshot-id"],
-                    lsn_of(table.metadata, snapshot),
+                    None if at.snapshot is None else at.snapshot["snapshot-id"],
+                    at.lsn,
                     plan,
                     0 if own is None else own.rows.num_rows,
                     0 if own is None else len(own.replaced),
@@ -181,16 +175,28 @@ class LakeQuery:
             before = after  # a flush came in between: what was pending may be committed by now
         return before, [None] * len(names)
 
-    def _moment(
-        self, table: LoadedTable, reference: TableReference
-    ) -> tuple[Json | None, Json, _Contents]:
+    def _moment(self, table: LoadedTable, reference: TableReference) -> _Moment:
         def siblings() -> Iterable[Json]:
             for name in self._registry.list_tables(table.identifier[:-1]):
                 yield self._registry.load_table(name).metadata
 
-        snapshot = snapshot_at(table.metadata, reference.moment, siblings)
-        schema = table_schema(table.metadata, snapshot, is_past=reference.moment is not None)
-        return snapshot, schema, self._contents_of(table, snapshot)
+        moment, replayed = reference.moment, None
+        try:
+            snapshot = snapshot_at(table.metadata, moment, siblings)
+            schema = table_schema(table.metadata, snapshot, is_past=moment is not None)
+            lsn = lsn_of(table.metadata, snapshot)
+        except LsnNotInLakeError:
+            assert moment is not None
+            lsn = int(moment.value)
+            told = replayed_until(self._registry, table, lsn, self._rows_of)
+            if told is None:
+                raise
+            snapshot, schema, replayed = told
+        return _Moment(snapshot, schema, self._contents_of(table, snapshot), lsn, replayed)
+
+    def _rows_of(self, sql: str) -> pa.Table:
+        with self.run(sql) as result:
+            return result.table()
 
     def _contents_of(self, table: LoadedTable, snapshot: Json | None) -> _Contents:
         """The files of a snapshot; what was read last of each table is kept."""
@@ -231,10 +237,10 @@ class LakeQuery:
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted_name(schema)}")
         for table, (reference, pending) in zip(tables, relations, strict=True):
             if table.plan.deleted is not None:
-                _store(connection, _deleted_relation(reference), table.plan.deleted)
+                store_rows(connection, _deleted_relation(reference), table.plan.deleted)
             sql = table.plan.sql
             if pending is not None:
-                sql = _with_pending(connection, table, reference, pending)
+                sql = with_pending(connection, table, reference, pending)
             relation = ".".join(map(quoted_name, reference.relation))
             connection.execute(f"CREATE VIEW {relation} AS {sql}")
         connection.execute("SET lock_configuration = true")
@@ -265,54 +271,3 @@ def _check_field_ids(
 
 def _deleted_relation(reference: TableReference) -> str:
     return f"{SCHEMA}.{quoted_name('deleted of ' + '.'.join(reference.relation))}"
-
-
-def _store(connection: duckdb.DuckDBPyConnection, relation: str, rows: pa.Table) -> None:
-    connection.register("incoming", rows)
-    connection.execute(f"CREATE TABLE {relation} AS SELECT * FROM incoming")
-    connection.unregister("incoming")
-
-
-def _with_pending(
-    connection: duckdb.DuckDBPyConnection,
-    table: TableRead,
-    reference: TableReference,
-    pending: Pending,
-) -> str:
-    """The committed rows, less those that pending ones replace, and the pending ones."""
-    rows, names = pending.rows, [item["name"] for item in table.plan.schema["fields"]]
-    about = ".".join(reference.relation)
-    staged = f"{SCHEMA}.{quoted_name('pending of ' + about)}"
-    _store(connection, staged, rows)
-    committed = f"SELECT * FROM ({table.plan.sql}) AS committed"
-    if pending.is_emptied:
-        committed += " WHERE false"
-    elif pending.replaced:
-        replaced = f"{SCHEMA}.{quoted_name('replaced of ' + about)}"
-        keys, conditions = {}, []
-        for name in pending.replaced[0]:
-            keys[name], column = _key_column([key[name] for key in pending.replaced], name)
-            conditions.append(f"replaced.{quoted_name(name)} = {column}")
-        _store(connection, replaced, pa.table(keys))
-        committed += (
-            f" WHERE NOT EXISTS (SELECT 1 FROM {replaced} AS replaced "
-            f"WHERE {' AND '.join(conditions)})"
-        )
-    chosen = ", ".join(
-        quoted_name(name) if name in rows.column_names else f"NULL AS {quoted_name(name)}"
-        for name in names
-    )
-    return f"{committed} UNION ALL SELECT {chosen} FROM {staged}"
-
-
-def _key_column(values: list[Any], name: str) -> tuple[pa.Array, str]:
-    """Values of one column of a key, and the committed column as it is compared with them.
-
-    DuckDB converts what it compares, such as a date written as text; a column of SQLite's that
-    holds values of several types is compared as text.
-    """
-    column = f"committed.{quoted_name(name)}"
-    try:
-        return pa.array(values), column
-    except pa.ArrowException:
-        return pa.array([str(value) for value in values]), f"{column}::VARCHAR"

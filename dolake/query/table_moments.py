@@ -9,7 +9,7 @@ from dolake.catalog.json_fields import Json
 from dolake.catalog.table_metadata import current_snapshot, snapshot_of
 from dolake.errors import LakeQueryError, LsnNotInLakeError, SnapshotNotFoundError
 from dolake.query.query_text import Moment
-from dolake.tables.lake_table import LSN, SOURCE
+from dolake.tables.lake_table import FIRST_LSN, LSN, SOURCE
 
 _SHOWN_MAX = 5
 
@@ -66,26 +66,26 @@ def _at_lsn(metadata: Json, lsn: int, siblings: Callable[[], Iterable[Json]]) ->
     """The newest snapshot not after the LSN, where nothing of the table changed in between.
 
     A snapshot gathers many commits, so that not every LSN has a state in the lake. Between two
-    snapshots of this table the state is known up to the last flush that left it as it was.
+    snapshots of this table the state is known up to the oldest change of the second, and to the
+    last flush that left it as it was.
     """
     source = metadata["properties"].get(SOURCE)
     if source is None:
         raise LakeQueryError("the table comes from no database: it has no LSNs")
-    states = [
-        (int(item["summary"][LSN]), item)
-        for item in _ancestry(metadata, current_snapshot(metadata))
-        if item.get("summary", {}).get(SOURCE) == source and LSN in item["summary"]
-    ]
+    states = states_by_lsn(metadata)
     before = [state for state in states if state[0] <= lsn]
+    after = [state for state in states if state[0] > lsn]
     if before and before[0][0] == lsn:
         return before[0][1]
+    if before and after and lsn < int(after[-1][1]["summary"].get(FIRST_LSN, 0)):
+        return before[0][1]  # the snapshot after it brought no change that is as old
     flushed = sorted(
         {own for own, _ in states} | {own for other in siblings() for own in _lsns(other, source)}
     )
     if not flushed or lsn > flushed[-1]:
         newest = flushed[-1] if flushed else 0
         raise LsnNotInLakeError(f"the lake has the source {source!r} up to LSN {newest}, not {lsn}")
-    following = min((own for own, _ in states if own > lsn), default=None)
+    following = after[-1][0] if after else None
     # Flushes up to here did not touch the table, or it would have a snapshot of them.
     untouched = max((own for own in flushed if following is None or own < following), default=0)
     if before and lsn <= untouched:
@@ -98,12 +98,20 @@ def _at_lsn(metadata: Json, lsn: int, siblings: Callable[[], Iterable[Json]]) ->
     )
 
 
+def states_by_lsn(metadata: Json) -> list[tuple[int, Json]]:
+    """The snapshots of a mirror that say which LSN they show, the newest first."""
+    source = metadata["properties"].get(SOURCE)
+    return [
+        (int(item["summary"][LSN]), item)
+        for item in _ancestry(metadata, current_snapshot(metadata))
+        if item.get("summary", {}).get(SOURCE) == source and LSN in item["summary"]
+    ]
+
+
 def _lsns(metadata: Json, source: str) -> Iterator[int]:
     if metadata["properties"].get(SOURCE) == source:
-        for snapshot in _ancestry(metadata, current_snapshot(metadata)):
-            summary = snapshot.get("summary", {})
-            if summary.get(SOURCE) == source and LSN in summary:
-                yield int(summary[LSN])
+        for own, _ in states_by_lsn(metadata):
+            yield own
 
 
 def _ancestry(metadata: Json, snapshot: Json | None) -> Iterator[Json]:

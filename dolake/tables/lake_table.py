@@ -36,9 +36,17 @@ from dolake.warehouse import Warehouse
 SOURCE = "dosql.source"
 BRANCH = "dosql.branch"
 LSN = "dosql.lsn"
+FIRST_LSN = "dosql.first-lsn"
+"""The oldest of the changes that a snapshot brought: until then the table was as before it."""
+KEY = "dosql.key"
+"""The fields of the key that those changes name their rows by, as a JSON list of ids."""
 TABLE = "dosql.table"
 ROLE = "dosql.role"
 LAYOUT = "dosql.layout"
+
+MIRROR = "mirror"
+CHANGE_LOG = "change-log"
+CHANGE_LOG_SUFFIX = "__changes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +201,8 @@ def carried_summary(metadata: Mapping[str, Any], ref: str) -> dict[str, str]:
     snapshot = watermarked_snapshot(metadata, ref)
     if snapshot is None:
         return {}
-    return {name: snapshot["summary"][name] for name in (SOURCE, BRANCH, LSN)}
+    told = snapshot["summary"]
+    return {name: told[name] for name in (SOURCE, BRANCH, LSN, FIRST_LSN, KEY) if name in told}
 
 
 def snapshot_at(metadata: Mapping[str, Any], ref: str, lsn: int) -> Mapping[str, Any] | None:

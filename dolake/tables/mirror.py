@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 from pyroaring import BitMap
@@ -27,7 +28,7 @@ from dolake.tables.key_index import (
     locations_of,
     positions_of,
 )
-from dolake.tables.lake_table import LakeTable, SchemaUpdate, with_lineage
+from dolake.tables.lake_table import FIRST_LSN, KEY, LakeTable, SchemaUpdate, with_lineage
 from dolake.tables.layout_changes import converted_rows, written_layout
 from dolake.tables.manifest_files import DataFile, ManifestEntry, Status
 from dolake.tables.mirrored_files import (
@@ -68,7 +69,7 @@ class Staged:
     Shape: `rows` has the last state of every key that changed, None for a deleted one; `unexpected`
            keys are those whose first change was an insert: no row is expected to have them.
            `is_emptied` says that all rows of the table as it is committed are gone, `must_convert`
-           that those that are not have to be written anew.
+           that those that are not have to be written anew. `first_lsn` is that of the oldest.
     """
 
     rows: dict[Key, Row | None] = field(default_factory=dict)
@@ -77,6 +78,7 @@ class Staged:
     is_dropped: bool = False
     must_convert: bool = False
     value_bytes: int = 0
+    first_lsn: int | None = None
 
     @property
     def nbytes(self) -> int:
@@ -145,6 +147,8 @@ class Mirror:
         """Take in a change of a row, whose key is that of the table, or was before it changed."""
         names = self.staged_layout.key_names
         staged = self.staged
+        if staged.first_lsn is None:
+            staged.first_lsn = change.lsn
         values = change.key
         if len(names) == 1 and names[0] in values:
             key: Key = values[names[0]]
@@ -166,16 +170,18 @@ class Mirror:
     def stage_schema(self, change: SchemaChange) -> None:
         """Take in a change of the table's columns, its being dropped, or made again."""
         staged = self.staged
+        if staged.first_lsn is None:
+            staged.first_lsn = change.lsn
         if change.after is None:
             self._empty()
-            staged.is_dropped = True
+            self.staged.is_dropped = True
             return
         renamed = change.renamed
         shared = self._ids_of_other_branches()
         layout = follow_change(self.staged_layout, change, self._types, shared)
         if layout.key_names != self.staged_layout.key_names or staged.is_dropped:
             self._empty()  # its rows come, if it has any, as inserts
-            staged.is_dropped = False
+        staged = self.staged
         if staged.rows:
             added = {
                 c.column.name: c.default
@@ -189,14 +195,13 @@ class Mirror:
                 for key, row in staged.rows.items()
             }
         self.staged_layout = layout
-        staged = self.staged
         # Misfits are told by the names of columns, so they are told anew when those change.
         staged.must_convert |= any(c.is_recomputed for c in layout.columns) or (
             bool(renamed) and layout.misfit_id is not None
         )
 
     def _empty(self) -> None:
-        self.staged = Staged(is_emptied=True)
+        self.staged = Staged(is_emptied=True, first_lsn=self.staged.first_lsn)
 
     def _ids_of_other_branches(self) -> set[int]:
         own = self.table.layout_property()
@@ -284,6 +289,9 @@ class Mirror:
             )
             added.append(MirroredFile(_added_entry(file)))
         commit.add(file for file, _ in written)
+        if staged.first_lsn is not None:
+            key = msgspec.json.encode(layout.key_ids).decode()
+            summary = {**summary, FIRST_LSN: str(staged.first_lsn), KEY: key}
         snapshot = commit.write(commit.operation, summary)
         self._prepared = _Prepared(
             snapshot,

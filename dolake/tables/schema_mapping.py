@@ -83,6 +83,13 @@ class Layout:
         return (ids | {self.rowid_id or 0, self.misfit_id or 0}) - {UNASSIGNED}
 
     @property
+    def key_ids(self) -> list[int]:
+        """The fields of the key."""
+        if self.is_rowid_required:
+            return [self.rowid_id or 0]
+        return [c.field_id for c in self.columns if c.column.key_position]
+
+    @property
     def has_unassigned(self) -> bool:
         return UNASSIGNED in (self.rowid_id, self.misfit_id) or any(
             c.field_id == UNASSIGNED for c in self.columns

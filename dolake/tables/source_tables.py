@@ -22,8 +22,11 @@ from dolake.errors import (
 from dolake.tables.change_log import ChangeLog, cdc_schema_fields, change_log_layout
 from dolake.tables.lake_table import (
     BRANCH,
+    CHANGE_LOG,
+    CHANGE_LOG_SUFFIX,
     LAYOUT,
     LSN,
+    MIRROR,
     ROLE,
     SOURCE,
     TABLE,
@@ -43,10 +46,6 @@ from dolake.tables.schema_mapping import (
 )
 from dolake.tables.table_options import TableOptions
 from dolake.warehouse import Warehouse
-
-MIRROR = "mirror"
-CHANGE_LOG = "change-log"
-CHANGE_LOG_SUFFIX = "__changes"
 
 _ATTEMPTS_MAX = 10
 _EMPTY_SCHEMA: dict[str, Any] = {"type": "struct", "schema-id": 0, "fields": []}

@@ -21,7 +21,8 @@ from dolake.errors import (
     SnapshotNotFoundError,
     TableNotFoundError,
 )
-from dolake.query.lake_query import LakeQuery, Pending
+from dolake.query.lake_query import LakeQuery
+from dolake.query.pending_rows import Pending
 from dolake.query.query_result import QueryLimits
 from fixtures.lake_tables import Lake, SourceModel
 
@@ -121,7 +122,9 @@ def test_a_table_as_of_an_lsn_is_the_sources_as_of_it(lake: Lake) -> None:
     # Nothing of the table was flushed after 8: its state is known for all that came later.
     for lsn in (9, 10, 11, 12):
         assert as_of(lsn) == expected(source, "orders", lsn, "id", "name")
-    for lsn in (1, 3, 5, 7):
+    # The snapshot of LSN 6 says that nothing of it is as old as 5.
+    assert as_of(5) == expected(source, "orders", 5, "id", "name")
+    for lsn in (1, 3, 7):
         with pytest.raises(LsnNotInLakeError, match=f"no state as of exactly LSN {lsn}; it has"):
             as_of(lsn)
     with pytest.raises(LsnNotInLakeError, match="up to LSN 12, not 13"):

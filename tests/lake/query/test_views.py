@@ -9,7 +9,8 @@ import pytest
 pytest.importorskip("duckdb")
 
 from dolake.errors import LakeQueryError, LsnNotInLakeError
-from dolake.query.lake_query import LakeQuery, Pending
+from dolake.query.lake_query import LakeQuery
+from dolake.query.pending_rows import Pending
 from fixtures.lake_tables import Lake, SourceModel, table_schema
 
 
