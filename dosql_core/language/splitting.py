@@ -85,10 +85,17 @@ def is_complete(sql: str) -> bool:
     position, is_whole = 0, False
     while (start := start_of_statement(sql, position)) < len(sql):
         position, is_whole = _end_and_completeness(sql, start)
-    behind = [match[0] for match in _BETWEEN.finditer(sql, position)]
-    if behind and behind[-1].startswith("/*") and not behind[-1].endswith("*/"):
+    if ends_in_comment(sql, position):
         return False
-    return is_whole or ";" in behind
+    return is_whole or any(match[0] == ";" for match in _BETWEEN.finditer(sql, position))
+
+
+def ends_in_comment(sql: str, start: int = 0) -> bool:
+    """Whether the blanks, comments and `;` from `start` on end in a comment that goes on."""
+    last = ""
+    for match in _BETWEEN.finditer(sql, start):
+        last = match[0]
+    return last.startswith("/*") and (len(last) < len("/**/") or not last.endswith("*/"))
 
 
 def has_returning_clause(sql: str) -> bool:

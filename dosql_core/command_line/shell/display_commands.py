@@ -182,7 +182,8 @@ def parameter(shell: Shell, typed: Invocation) -> None:
 def _evaluate(shell: Shell, rest: str, words: str) -> SqlValue:
     """The value of an expression; what is none is itself a text, as sqlite3's shell has it."""
     as_typed = rest.split(None, 2)[2]
-    for expression in (as_typed, words):
+    # "'abc'" is how sqlite3's users write a text: the outer quotes are the shell's.
+    for expression in (words, as_typed) if as_typed.startswith('"') else (as_typed, words):
         try:
             value: SqlValue = shell.query(f"SELECT {expression}")[1][0][0]
             return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 from dosql_core.command_line.reporting import UsageError
@@ -10,6 +11,7 @@ from dosql_core.command_line.results.text_width import padded, text_width
 from dosql_core.command_line.schema import USER_OBJECTS, table_names
 from dosql_core.command_line.shell.dot_command import Invocation, dot_command
 from dosql_core.command_line.shell.shell import Shell
+from dosql_core.command_line.sql_words import name_for_sql
 from dosql_core.command_line.transfer.sql_dump import dump
 
 _BLANKS_BETWEEN_NAMES = 2
@@ -36,16 +38,36 @@ def indexes(shell: Shell, typed: Invocation) -> None:
     shell.write_text(_in_columns(names, shell.output.screen_columns or _COLUMNS_WITHOUT_A_SCREEN))
 
 
+# sqlite3's shell has it so, for what virtual tables make of themselves is there already.
+_QUOTED_TABLE = re.compile(r"^CREATE TABLE (?=['\"])", re.IGNORECASE)
+_IF_NOT_EXISTS = "CREATE TABLE IF NOT EXISTS "
+
+
 @dot_command("schema", "?PATTERN?", completes=("table",))
 def schema(shell: Shell, typed: Invocation) -> None:
     """Show the statements that made tables, views, indexes and triggers LIKE PATTERN."""
+    patterns = [word for word in typed.words if word not in ("--indent", "--nosys")]
+    if len(patterns) > 1 or any(word.startswith("-") for word in patterns):
+        raise schema.misused()
     _, rows = shell.query(
-        "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL"
-        f" AND (tbl_name LIKE ?1 OR name LIKE ?1) AND {USER_OBJECTS}"
-        " ORDER BY tbl_name, type = 'table' DESC, type = 'view' DESC, rowid",
-        (typed.word(0, "%"),),
+        "SELECT name, sql, rootpage = 0 AND type <> 'trigger' FROM sqlite_schema"
+        f" WHERE sql IS NOT NULL AND (tbl_name LIKE ?1 OR name LIKE ?1) AND {USER_OBJECTS}"
+        " ORDER BY rowid",
+        (patterns[0] if patterns else "%",),
     )
-    shell.write_text(f"{sql};\n" for (sql,) in rows)
+    shell.write_text(
+        _QUOTED_TABLE.sub(_IF_NOT_EXISTS, str(sql))
+        + (_columns_of(shell, str(name)) if tells_no_columns else "")
+        + ";\n"
+        for name, sql, tells_no_columns in rows
+    )
+
+
+def _columns_of(shell: Shell, name: str) -> str:
+    """A comment with the columns of a view or a virtual table, whose definition may not tell."""
+    _, columns = shell.query("SELECT name FROM pragma_table_info(?)", (name,))
+    names = ",".join(name_for_sql(str(column)) for (column,) in columns)
+    return f"\n/* {name_for_sql(name)}({names}) */" if names else ""
 
 
 @dot_command("databases")

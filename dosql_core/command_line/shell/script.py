@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from dosql_core.language.splitting import is_complete, start_of_statement
+from dosql_core.language.splitting import ends_in_comment, is_complete, start_of_statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,8 @@ def gather(lines: Iterable[str]) -> Iterator[ShellInput]:
 
 
 def is_blank(sql: str) -> bool:
-    """Whether there is nothing to run: only blanks, comments and semicolons."""
-    return start_of_statement(sql) == len(sql)
+    """Whether there is nothing to run: only blanks, semicolons and comments that are over."""
+    return start_of_statement(sql) == len(sql) and not ends_in_comment(sql)
 
 
 def needs_more(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -49,6 +50,8 @@ class DelimitedFile:
         self._lines_before = self.line_number
         self._reader = csv.reader(self._lines(), delimiter=self.delimiter, strict=True)
         first = self._next_row()
+        while first == []:  # an empty line
+            first = self._next_row()
         if first is None:
             raise CommandFailedError(f"{source.name} is empty")
         self._pushed_back: list[Any] | None = None
@@ -85,7 +88,10 @@ class DelimitedFile:
         try:
             row: list[Any] | None = next(self._reader, None)
         except csv.Error as cause:
-            raise BadRowError(self.line_number, str(cause)) from cause
+            what = str(cause)
+            if what == "unexpected end of data":
+                what = "a quote opened in this row is never closed"
+            raise BadRowError(self.line_number, what) from cause
         except UnicodeDecodeError as cause:
             raise self._undecodable(cause, self._lines_before + self._reader.line_num) from cause
         if row is None:
@@ -134,11 +140,12 @@ class DelimitedFile:
 
     def _undecodable(self, cause: UnicodeDecodeError, lines_read: int) -> BadRowError:
         # Text is decoded by the block, so the byte may stand some lines further down.
+        is_utf_16 = cause.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         lines_between = cause.object.count(b"\n", 0, cause.start)
         return BadRowError(
             lines_read + lines_between + 1,
             f"byte 0x{cause.object[cause.start]:02x} is not {self._encoding_name()}",
-            "name the file's encoding: --encoding latin-1",
+            f"name the file's encoding: --encoding {'utf-16' if is_utf_16 else 'latin-1'}",
         )
 
     def _encoding_name(self) -> str:

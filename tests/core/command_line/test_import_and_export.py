@@ -116,3 +116,26 @@ def test_a_file_that_is_not_there_or_of_no_known_kind_is_refused(people):
     ended = people.run("import", "app.db", "data.xyz")
     assert ended.status == 2
     assert "--format" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "bad.csv is empty"),
+        (b"\n\r\n", "bad.csv is empty"),
+        (b'a,b\n1,"never closed\n2,3\n', "line 2: a quote opened in this row is never closed"),
+        ("a,b\n1,2\n".encode("utf-16"), "--encoding utf-16"),
+        (b"a,b\n1,\xe9\n", "--encoding latin-1"),
+    ],
+)
+def test_a_file_that_cannot_be_read_says_what_is_wrong_with_it(dosql, content, told):
+    (dosql.folder / "bad.csv").write_bytes(content)
+    refused = dosql.run("import", "app.db", "bad.csv")
+    assert refused.status == 1
+    assert told in refused.err
+
+
+def test_empty_lines_before_the_names_are_passed_over(dosql):
+    (dosql.folder / "t.csv").write_text("\n\na,b\n1,2\n")
+    dosql.ok("import", "app.db", "t.csv")
+    assert dosql.ok("app.db", "select a, b from t") == "1|2\n"

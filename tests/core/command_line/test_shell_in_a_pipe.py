@@ -77,12 +77,46 @@ def test_tables_and_schema_are_listed(dosql):
     assert "CREATE TABLE t(a, b);" in dosql.ok(stdin=script + ".schema t\n")
 
 
+def test_a_schema_is_in_the_order_in_which_it_was_made(dosql):
+    script = (
+        "create table z(b);create table a(n);create index by_n on a(n);"
+        'create view "v 1" as select n, n+1 as "y z" from a;create virtual table f using fts5(w);\n'
+    )
+    assert dosql.ok(stdin=script + ".schema\n").splitlines()[:8] == [
+        "CREATE TABLE z(b);",
+        "CREATE TABLE a(n);",
+        "CREATE INDEX by_n on a(n);",
+        'CREATE VIEW "v 1" as select n, n+1 as "y z" from a',
+        '/* "v 1"(n,"y z") */;',
+        "CREATE VIRTUAL TABLE f using fts5(w)",
+        "/* f(w) */;",
+        "CREATE TABLE IF NOT EXISTS 'f_data'(id INTEGER PRIMARY KEY, block BLOB);",
+    ]
+    assert dosql.ok(stdin=script + ".schema --indent z\n") == "CREATE TABLE z(b);\n"
+    refused = dosql.run(stdin=script + ".schema --nonsense\n")
+    assert refused.status == 1
+
+
 def test_a_dump_makes_the_database_again(dosql):
     dosql.ok("app.db", stdin=ROWS + "create table blob(b blob); insert into blob values (x'00ff');")
     dumped = dosql.ok("app.db", ".dump")
     dosql.ok("copy.db", stdin=dumped)
     query = "select a, quote(b) from t union all select 0, quote(b) from blob"
     assert dosql.ok("copy.db", query) == dosql.ok("app.db", query)
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("/* first line;\n.dot; second */ select 1;\nselect 2;\n", "1\n2\n"),
+        ("select 1;\n/* a\n * licence; 'quoted\n */\nselect 2;\n", "1\n2\n"),
+        ("/* over */\n-- said;\n;;\nselect 1 /* in\nside; */ + 1;\n", "2\n"),
+        ("/*/ still; */ select 1;\n", "1\n"),
+        ("select 1;\n/* never closed;\nselect 2;\n", "1\n"),
+    ],
+)
+def test_a_comment_over_several_lines_is_a_comment(dosql, script, expected):
+    assert dosql.ok(stdin=script) == expected
 
 
 def test_results_go_to_a_file_once(dosql):
