@@ -51,6 +51,7 @@ from dosql_dbapi.shared_cursor import FreshSharedCursor
 from dosql_dbapi.statement import Statement, prepared
 from dosql_dbapi.user_functions import Callbacks
 
+_CURSORS_KNOWN = 64
 _WARNS_WHEN_NOT_CLOSED = sys.version_info >= (3, 13)  # as the standard library's does
 
 _run = KernelCursor.execute
@@ -165,7 +166,8 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
         self._isolation_level = level
         self._autocommit = mode
         self._callbacks = Callbacks()
-        self._cursors: weakref.WeakSet[Cursor] = weakref.WeakSet()
+        self._cursors: list[weakref.ref[Cursor]] = []
+        self._cursors_max = _CURSORS_KNOWN
         self._registrations: dict[Any, Callable[[KernelConnection], None]] = {}
         self._plans = PlanBook(BaseTypes.are_adapted)
         self._probed: Any = None
@@ -206,30 +208,39 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
         owner = self._owner
         if (owner and owner != get_ident()) or self._is_closed:
             self._check_usable()
+        cursor: Cursor
         if factory is Cursor:
-            cursor: Cursor = self._new_cursor()
-            cursor._connection = self
-            cursor._row = None
-            cursor._described = None
-            cursor._shape = self._shape
+            cursor = self._new_cursor()
+        elif isinstance(factory, type) and factory.__init__ is Cursor.__init__:  # type: ignore[misc]
+            cursor = KernelCursor.__new__(factory)  # what that would do, in fewer steps
+            KernelCursor.__init__(cursor, self._kernel)
+            self._remember(cursor)
         else:
             cursor = factory(self)
             if not issubclass(type(cursor), Cursor):
                 raise TypeError(
                     f"factory must return a dosql_dbapi Cursor, not {type(cursor).__name__}"
                 )
-        if self._row_factory is not None:
-            cursor._factory = self._row_factory
-            cursor._shape = self._shape
+            if self._row_factory is not None:
+                cursor._factory = self._row_factory
+                cursor._shape = self._shape
+            return cursor
+        cursor._connection = self
+        cursor._row = cursor._described = cursor._lastrowid = None
+        cursor._rowcount = -1
+        cursor._is_closed = cursor._is_shaping = False
+        cursor._factory = self._row_factory
+        cursor._shape = self._shape
         return cursor
 
     def execute(self, sql: str, parameters: Any = (), /) -> Cursor:
         """Make a cursor and run one statement with it."""
         cursor: Cursor = self._new_cursor()
         cursor._connection = self
+        cursor._lastrowid = None
+        cursor._is_closed = cursor._is_shaping = False
+        cursor._factory = self._row_factory
         cursor._shape = self._shape
-        if self._row_factory is not None:
-            cursor._factory = self._row_factory
         return cursor.execute(sql, parameters)
 
     def __call__(self, *arguments: str) -> Statement:
@@ -246,10 +257,18 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
         return self.cursor().executescript(sql_script)
 
     def _adopt(self, cursor: Cursor) -> None:
-        """Remember a cursor that was not made by the kernel, to close it before the kernel."""
-        self._cursors.add(cursor)
+        """Make a cursor that was not made by the kernel one of this connection's."""
+        self._remember(cursor)
         cursor._factory = self._row_factory
         cursor._shape = self._shape
+
+    def _remember(self, cursor: Cursor) -> None:
+        """Remember a cursor that was not made by the kernel, to close it before the kernel."""
+        known = self._cursors
+        if len(known) >= self._cursors_max:
+            known = self._cursors = [reference for reference in known if reference() is not None]
+            self._cursors_max = _CURSORS_KNOWN + 2 * len(known)
+        known.append(weakref.ref(cursor))
 
     def _shape_for(self, factory: Any) -> Any:
         if self._detect_types or self._text_factory is not str:
@@ -306,8 +325,11 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
 
     def _release(self) -> None:
         self._is_closing_cursors = True
-        for cursor in list(self._cursors):
-            cursor.close()
+        for reference in self._cursors:
+            cursor = reference()
+            if cursor is not None:
+                cursor.close()
+        self._cursors = []
         try:
             self._session.close()
         finally:
@@ -323,7 +345,7 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
 
     def _has_moved(self, cursor: Cursor) -> bool:
         """Whether a cursor is closed only because `USE BRANCH` closed the kernel below it."""
-        return not self._is_closed and not getattr(cursor, "_is_closed", False)
+        return not self._is_closed and not cursor._is_closed
 
     def __del__(self) -> None:
         if self._is_closed or self._owner == FORKED:

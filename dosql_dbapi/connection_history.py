@@ -16,7 +16,6 @@ from dosql_core.errors import (
 from dosql_core.identifiers import Lsn
 from dosql_core.kernel.connection import KernelConnection
 from dosql_core.triggers.trigger_registry import TriggerRegistry
-from dosql_dbapi.commit_description import follow_session
 from dosql_dbapi.connection_transactions import ConnectionTransactions
 
 _MODES = ("deferred", "immediate", "exclusive")
@@ -70,13 +69,6 @@ class ConnectionHistory(ConnectionTransactions):
         """
         self._check_usable()
         return self._session.wait_for(lsn, timeout)
-
-    def rollback(self) -> None:
-        """Undo what is pending, and forget what SET COMMIT said of the next commit."""
-        super().rollback()
-        if self._plans.describes_commit:
-            self._session.waiting_description = None
-            follow_session(self)
 
     @contextmanager
     def transaction(

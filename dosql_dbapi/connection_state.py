@@ -46,7 +46,8 @@ class ConnectionState:
         "_changes",
         "_columns_of",
         "_control",  # a cursor of the kernel for BEGIN, COMMIT and ROLLBACK
-        "_cursors",
+        "_cursors",  # that the kernel did not make; some are gone
+        "_cursors_max",  # look for those that are gone when there are that many
         "_data_version",
         "_detect_types",
         "_enter_write",
@@ -83,7 +84,8 @@ class ConnectionState:
     _changes: Callable[[], int]
     _columns_of: dict[str, tuple[int, Described | None]]
     _control: KernelCursor
-    _cursors: weakref.WeakSet[Cursor]
+    _cursors: list[weakref.ref[Cursor]]
+    _cursors_max: int
     _data_version: Callable[[], int]
     _detect_types: int
     _enter_write: Callable[[], None]

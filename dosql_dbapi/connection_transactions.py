@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from dosql_core.errors import CursorClosedError
 from dosql_core.kernel.connection import KernelCursor
 from dosql_core.kernel.error_translation import KernelError, translate
+from dosql_dbapi.commit_description import follow_session
 from dosql_dbapi.connection_state import ConnectionState
 from dosql_dbapi.recovery import translated_for
 
@@ -29,20 +30,26 @@ class ConnectionTransactions(ConnectionState):
 
     def commit(self) -> None:
         """Commit what is pending; nothing happens when nothing is."""
-        if self._owner != get_ident() or self._is_closed:
+        if self._owner == get_ident() and not self._is_closed:
+            if self._autocommit is not True and not self._in_autocommit():
+                self._end("COMMIT")
+            return
+        if self._owner or self._is_closed:
             self._check_usable()
-            with self._lock:  # any thread may use it
-                if self._autocommit is not True and not self._in_autocommit():
-                    self._end("COMMIT")
-        elif self._autocommit is not True and not self._in_autocommit():
-            self._end("COMMIT")
+        with self._lock:  # any thread may use it
+            if self._autocommit is not True and not self._in_autocommit():
+                self._end("COMMIT")
 
     def rollback(self) -> None:
-        """Undo what is pending; nothing happens when nothing is."""
-        self._check_usable()
+        """Undo what is pending, and forget what SET COMMIT said of the next commit."""
+        if self._owner != get_ident() or self._is_closed:
+            self._check_usable()
         with self._lock:
             if self._autocommit is not True and not self._in_autocommit():
                 self._end("ROLLBACK")
+        if self._plans.describes_commit:
+            self._session.waiting_description = None
+            follow_session(self)
 
     def _end(self, sql: str) -> None:
         try:
@@ -75,7 +82,7 @@ class ConnectionTransactions(ConnectionState):
 
         Errors: CursorClosedError, before anything is begun.
         """
-        if getattr(cursor, "_is_closed", False):
+        if cursor._is_closed:
             raise CursorClosedError("Cannot operate on a closed cursor.")
         if self._has_gate:
             self._enter_write()

@@ -15,6 +15,8 @@ Converter = Callable[[bytes], Any]
 
 converters: dict[str, Converter] = {}
 """Converters by upper-case name of the type; shared by every connection, as in sqlite3."""
+registrations = [0]
+"""How often a converter was registered: what was looked up before that may not hold any more."""
 
 
 def register_converter(typename: str, converter: Converter, /) -> None:
@@ -23,6 +25,7 @@ def register_converter(typename: str, converter: Converter, /) -> None:
     Only connections that were opened with `detect_types` use it.
     """
     converters[typename.upper()] = converter
+    registrations[0] += 1
 
 
 def asked_converters(
@@ -44,40 +47,61 @@ def shown_name(name: str, detect_types: int) -> str:
     return name
 
 
-def convert_row(
-    row: tuple[Any, ...],
-    column_converters: Sequence[tuple[int, Converter]],
-    text_factory: Callable[[bytes], Any],
-) -> tuple[Any, ...]:
-    """One row with its converters and the connection's `text_factory` applied.
+RowConverter = Callable[[tuple[Any, ...]], tuple[Any, ...]]
+
+
+def row_converter(
+    column_converters: Sequence[tuple[int, Converter]], text_factory: Callable[[bytes], Any]
+) -> RowConverter | None:
+    """What applies converters and the connection's `text_factory` to a row; None changes nothing.
 
     Shape: `column_converters` has the index of each column that is converted.
     """
-    if text_factory is str:
-        if not column_converters:
-            return row
+    if text_factory is not str:
+        return _converter_of_all_text(column_converters, text_factory)
+    if not column_converters:
+        return None
+
+    def convert(row: tuple[Any, ...]) -> tuple[Any, ...]:
         converted = list(row)
-    else:
-        has_converter = {index for index, _converter in column_converters}
-        converted = [
-            text_factory(value.encode("utf-8", "surrogateescape"))
-            if type(value) is str and index not in has_converter
-            else value
-            for index, value in enumerate(row)
-        ]
-    for index, converter in column_converters:
-        value = row[index]
-        if value is not None:
-            stored = _as_stored(value)
-            converted[index] = converter(stored) if stored else None
-    return tuple(converted)
+        for index, converter in column_converters:
+            value = converted[index]
+            if value is not None:
+                stored = _as_stored(value)
+                converted[index] = converter(stored) if stored else None
+        return tuple(converted)
+
+    return convert
+
+
+def _converter_of_all_text(
+    column_converters: Sequence[tuple[int, Converter]], text_factory: Callable[[bytes], Any]
+) -> RowConverter:
+    converter_of = dict(column_converters)
+
+    def convert(row: tuple[Any, ...]) -> tuple[Any, ...]:
+        converted: list[Any] = []
+        for index, value in enumerate(row):
+            if index in converter_of and value is not None:
+                stored = _as_stored(value)
+                converted.append(converter_of[index](stored) if stored else None)
+            elif type(value) is str and index not in converter_of:
+                converted.append(text_factory(_as_stored(value)))
+            else:
+                converted.append(value)
+        return tuple(converted)
+
+    return convert
 
 
 def _as_stored(value: Any) -> bytes:
+    if type(value) is str:
+        try:
+            return value.encode()
+        except UnicodeEncodeError:
+            return value.encode("utf-8", "surrogateescape")
     if isinstance(value, bytes):
         return value
-    if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape")
     return repr(value).encode()
 
 

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from dosql_core.errors import ProgrammingError
 from dosql_core.kernel.connection import KernelCursor, survive_late_deallocation
 from dosql_dbapi import execution, recovery
+from dosql_dbapi.connection_state import ConnectionState
 from dosql_dbapi.parameters import bindable
-from dosql_dbapi.plans import READ, WRITE
+from dosql_dbapi.plans import CONTROL, READ, RETURNING, WRITE
 from dosql_dbapi.results import Described, Description, Held
 
 if TYPE_CHECKING:
@@ -36,8 +37,7 @@ _step = KernelCursor.fetchone
 class Cursor(KernelCursor):
     """A PEP 249 cursor with sqlite3's additions. `Connection.cursor()` makes them.
 
-    A slot that was never assigned says "not executed yet"; assigning all of them would double what
-    making a cursor costs.
+    Whoever makes one assigns its slots: to find one unassigned costs 0.2 us, ten times as much.
     """
 
     __slots__ = (
@@ -55,11 +55,11 @@ class Cursor(KernelCursor):
 
     _arraysize: int
     _connection: Connection
-    _described: str | Described | None
+    _described: str | Described | Held | None
     _factory: Any
     _is_closed: bool
     _is_shaping: bool
-    _lastrowid: int
+    _lastrowid: int | None
     _row: tuple[Any, ...] | None
     _rowcount: int
     _shape: Any
@@ -69,14 +69,20 @@ class Cursor(KernelCursor):
         survive_late_deallocation(cls)
 
     def __init__(self, connection: Connection, /) -> None:
-        if getattr(self, "_is_shaping", False):
-            raise ProgrammingError("Recursive use of cursors not allowed.")
-        connection = recovery.require_connection(connection)
+        if not isinstance(connection, ConnectionState):
+            raise TypeError(
+                "Cursor() argument 1 must be a dosql_dbapi Connection, not "
+                f"{type(connection).__name__}"
+            )
+        connection._check_usable()
         if not hasattr(self, "_connection"):  # a second call resets the cursor, as in sqlite3
             KernelCursor.__init__(self, connection._kernel)
+        elif self._is_shaping:
+            raise ProgrammingError("Recursive use of cursors not allowed.")
         self._connection = connection
-        self._row = None
-        self._described = None
+        self._row = self._described = self._lastrowid = None
+        self._rowcount = -1
+        self._is_closed = self._is_shaping = False
         connection._adopt(self)
 
     # -- running a statement -----------------------------------------------------------------------
@@ -124,6 +130,10 @@ class Cursor(KernelCursor):
                 self._lastrowid = connection._last_insert_rowid()
                 self._row = None
                 self._described = None
+            elif plan == RETURNING:
+                execution.execute_returning(self, connection, sql, parameters)
+            elif plan == CONTROL and not parameters:
+                execution.execute_control(self, connection, sql)
             else:
                 execution.execute_other(self, connection, sql, parameters)
         except Exception as error:
@@ -268,12 +278,12 @@ class Cursor(KernelCursor):
     @property
     def rowcount(self) -> int:
         """How many rows the last statement changed; -1 for a SELECT and before any."""
-        return getattr(self, "_rowcount", -1)
+        return self._rowcount
 
     @property
     def lastrowid(self) -> int | None:
         """The rowid of the last row inserted, or None before any statement that writes."""
-        return getattr(self, "_lastrowid", None)
+        return self._lastrowid
 
     @property
     def arraysize(self) -> int:
@@ -287,7 +297,7 @@ class Cursor(KernelCursor):
     @property
     def row_factory(self) -> Any:
         """What rows are made with: None for tuples, `Row`, or a function of (cursor, tuple)."""
-        return getattr(self, "_factory", None)
+        return self._factory
 
     @row_factory.setter
     def row_factory(self, factory: Any) -> None:
@@ -312,7 +322,7 @@ class Cursor(KernelCursor):
             raise ProgrammingError("Base Cursor.__init__ not called.")
         if not connection._is_closing_cursors:
             connection._check_usable()
-            if getattr(self, "_is_shaping", False):
+            if self._is_shaping:
                 raise ProgrammingError("Recursive use of cursors not allowed.")
             self._is_closed = True
         self._row = None

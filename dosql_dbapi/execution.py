@@ -20,15 +20,17 @@ from dosql_core.language.splitting import split_statements
 from dosql_dbapi import recovery
 from dosql_dbapi.adaptation import adapt_base_type
 from dosql_dbapi.commit_description import carrying_description, is_describable
-from dosql_dbapi.conversion import convert_row
+from dosql_dbapi.conversion import RowConverter
 from dosql_dbapi.parameters import bindable
 from dosql_dbapi.plans import begins_implicitly
-from dosql_dbapi.results import ColumnTypes, Described, Held
+from dosql_dbapi.results import ColumnTypes, Described, Held, described_columns
 from dosql_dbapi.row import Row, names_holder, new_row
 
 if TYPE_CHECKING:
     from dosql_dbapi.connection import Connection
     from dosql_dbapi.cursor import Cursor
+
+MakeRow = Callable[[tuple[Any, ...]], Any]
 
 _run = KernelCursor.execute
 _run_many = KernelCursor.executemany
@@ -85,6 +87,41 @@ def execute_other(cursor: Cursor, connection: Connection, sql: str, parameters: 
         _execute_kind(cursor, connection, statement, text, parameters)
 
 
+def execute_returning(cursor: Cursor, connection: Connection, sql: str, parameters: Any) -> None:
+    """Run a write with a RETURNING clause that is nothing else."""
+    _check_free(cursor)
+    if connection._begin_sql is not None and connection._in_autocommit():
+        connection._begin_write(cursor)
+    _run_write(cursor, connection, sql, parameters, True)
+
+
+def execute_control(cursor: Cursor, connection: Connection, sql: str) -> None:
+    """Run what begins or ends a transaction or a part of one."""
+    _check_free(cursor)
+    statement = connection._plans.statement(sql)
+    kind = statement.kind
+    cursor._row = None
+    cursor._rowcount = -1
+    cursor._described = None
+    if kind is StatementKind.BEGIN:
+        is_writing = statement.begin_mode in ("immediate", "exclusive")
+        if is_writing and connection._has_gate:
+            connection._enter_write()
+        _run(cursor, sql)
+        if not is_writing:
+            connection._mark_deferred()
+    elif kind is StatementKind.SAVEPOINT:
+        is_first = connection._in_autocommit()
+        _run(cursor, sql)
+        if is_first:
+            connection._mark_deferred()
+    else:
+        _run(cursor, sql)
+        connection._after_statement()
+        if kind is StatementKind.ROLLBACK_TO:
+            connection._session.after_rollback_to()
+
+
 def _execute_kind(
     cursor: Cursor, connection: Connection, statement: Statement, text: str, parameters: Any
 ) -> None:
@@ -126,9 +163,9 @@ def _execute_kind(
 
 
 def _check_free(cursor: Cursor) -> None:
-    if getattr(cursor, "_is_closed", False):
+    if cursor._is_closed:
         raise CursorClosedError(recovery.CLOSED_CURSOR)
-    if getattr(cursor, "_is_shaping", False):
+    if cursor._is_shaping:
         raise ProgrammingError(recovery.RECURSIVE_USE)
 
 
@@ -149,24 +186,37 @@ def _run_write(
     try:
         _run(cursor, text, parameters)
         cursor._described = text if has_returning else None
+        cursor._row = None
         if has_returning:
-            # All rows now: the statement, and in autocommit its commit, ends with the last one.
-            first = cursor._row = _step(cursor)
-            columns = _columns(cursor, connection, text)
-            cursor._row = None
-            rows = [] if first is None else [first, *iter(partial(_step, cursor), None)]
-            cursor._described = Held(columns or (), connection._detect_types, rows)
+            _take_rows(cursor, connection, text)
         cursor._rowcount = connection._changes()
         cursor._lastrowid = connection._last_insert_rowid()
     finally:
         connection._after_statement()
 
 
+def _take_rows(cursor: Cursor, connection: Connection, text: str) -> None:
+    """Fetch all rows now: the statement, and in autocommit its commit, ends with the last one."""
+    first = cursor._row = _step(cursor)
+    columns = _columns(cursor, connection, text) or ()
+    described = described_columns(columns, connection._detect_types)
+    second = None
+    if first is not None:
+        cursor._row = None  # should the next step fail, there is none
+        second = _step(cursor)
+    if second is None:
+        cursor._row = first
+        cursor._described = described
+    else:
+        rows = [first, second, *iter(partial(_step, cursor), None)]
+        cursor._described = Held(described, rows)
+
+
 def _hold_answer(cursor: Cursor, connection: Connection, answer: Any) -> None:
     # Also when there is none: USE BRANCH closes the kernel below this cursor, which can then fetch
     # nothing any more, not even no rows.
     columns = tuple([(name, None) for name in answer.columns])
-    cursor._described = Held(columns, connection._detect_types, answer.rows)
+    cursor._described = Held(described_columns(columns, connection._detect_types), answer.rows)
 
 
 def _adapted(parameters: Any) -> Any:
@@ -310,25 +360,29 @@ def execute_script(cursor: Cursor, script: str) -> None:
 
 def fetch_one_slowly(cursor: Cursor) -> Any:
     """The next row where the fast path has none: shaped, held in memory, or really none."""
-    if (
-        cursor._row is None
-        and type(cursor._described) is not Held
-        and not getattr(cursor, "_is_shaping", False)
-    ):
-        after_the_last(cursor)
+    if _has_no_more(cursor):
         return None
-    row, columns = _next_raw_row(cursor)
+    row, held = _next_raw_row(cursor)
     if row is None:
         return None
-    if cursor._shape is None:
-        return row
+    waiting = cursor._row
     # The columns must be known before the step that may end the statement.
-    maker = _row_maker(cursor, columns)
+    convert, make = _shaping(cursor, held)
     try:
-        return maker(row)
+        if convert is not None:
+            row = _converted(cursor, convert, [row])[0]
+        return row if make is None else make(row)
     finally:
-        if cursor._row is row:
+        if waiting is not None and cursor._row is waiting:
             cursor._row = _step(cursor)
+
+
+def _has_no_more(cursor: Cursor) -> bool:
+    """Whether nothing is left to fetch. Errors: when the cursor or its connection is closed."""
+    if cursor._row is not None or type(cursor._described) is Held or cursor._is_shaping:
+        return False
+    after_the_last(cursor)
+    return True
 
 
 def after_the_last(cursor: Cursor) -> None:
@@ -343,7 +397,7 @@ def after_the_last(cursor: Cursor) -> None:
 def _next_raw_row(cursor: Cursor) -> tuple[Any, Held | None]:
     """The waiting row, still waiting when it is a step of the kernel; else one from memory."""
     recovery.connection_of(cursor)._check_usable()
-    if getattr(cursor, "_is_shaping", False):
+    if cursor._is_shaping:
         raise ProgrammingError(recovery.RECURSIVE_USE)
     row = cursor._row
     if row is not None:
@@ -357,15 +411,19 @@ def _next_raw_row(cursor: Cursor) -> tuple[Any, Held | None]:
 
 def fetch_slowly(cursor: Cursor, size: int | None) -> list[Any]:
     """Up to `size` rows, all of them when it is None."""
-    row, described = _next_raw_row(cursor)
+    if _has_no_more(cursor):
+        return []
+    row, held = _next_raw_row(cursor)
     if row is None or size == 0:
-        if isinstance(described, Held) and row is not None:
-            described.rows = iter((row, *described.rows))
+        if held is not None and row is not None:
+            held.rows = iter((row, *held.rows))
         return []
     # The columns must be known before the step that may end the statement.
-    maker = _row_maker(cursor, described) if cursor._shape is not None else None
-    rows = _rows_from(cursor, row, described, size)
-    return rows if maker is None else list(map(maker, rows))
+    convert, make = _shaping(cursor, held)
+    rows = _rows_from(cursor, row, held, size)
+    if convert is not None:
+        rows = _converted(cursor, convert, rows)
+    return rows if make is None else list(map(make, rows))
 
 
 def fetch_raw(cursor: Cursor, size: int) -> list[tuple[Any, ...]]:
@@ -385,48 +443,46 @@ def _rows_from(cursor: Cursor, row: Any, held: Held | None, size: int | None) ->
     else:
         cursor._row = None
         rows.extend(islice(iter(partial(_step, cursor), None), rest))
-        if rest is not None:
+        if len(rows) == size:
             cursor._row = _step(cursor)
     return rows
 
 
-def _row_maker(cursor: Cursor, columns: Described | None) -> Callable[[tuple[Any, ...]], Any]:
-    """A function that makes what the program wants of a raw row."""
-    columns = columns or described(cursor)
+def _shaping(cursor: Cursor, held: Held | None) -> tuple[RowConverter | None, MakeRow | None]:
+    """What is done to the values of a row, and then what is made of it."""
     shape = cursor._shape
-    if shape is Row and columns is not None:
-        if columns.row_maker is None:
-            names = tuple([column[0] for column in columns.description])
-            columns.row_maker = partial(new_row, Row, names_holder(names))
-        return columns.row_maker
-    if shape is converting:
-        converter: Callable[[tuple[Any, ...]], Any] = converting(cursor, columns)
-        return converter
-    return partial(shape, cursor)
-
-
-def converting(cursor: Cursor, columns: Described | None) -> Callable[[tuple[Any, ...]], Any]:
-    """The row maker of connections with converters or a text_factory."""
+    if shape is None:
+        return None, None
+    columns = described(cursor) if held is None else held.described
+    if shape is not converting:
+        return None, _maker(cursor, shape, columns)
     assert columns is not None  # there is a row, so there are columns
-    converters = columns.converters()
-    text_factory = cursor._connection._text_factory
+    convert = columns.converter(cursor._connection._text_factory)
     factory = cursor.row_factory
-    if not converters and text_factory is str:
-        return _unchanged if factory is None else partial(factory, cursor)
-
-    def convert(row: tuple[Any, ...]) -> Any:
-        cursor._is_shaping = True
-        try:
-            converted = convert_row(row, converters, text_factory)
-        finally:
-            cursor._is_shaping = False
-        return converted if factory is None else factory(cursor, converted)
-
-    return convert
+    return convert, None if factory is None else _maker(cursor, factory, columns)
 
 
-def _unchanged(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    return row
+def converting(cursor: Cursor, row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The shape of rows on connections with converters or a text_factory; see `_shaping`."""
+    raise NotImplementedError
+
+
+def _maker(cursor: Cursor, factory: Any, columns: Described | None) -> MakeRow:
+    if factory is not Row or columns is None:
+        return partial(factory, cursor)
+    if columns.row_maker is None:
+        names = tuple([column[0] for column in columns.description])
+        columns.row_maker = partial(new_row, Row, names_holder(names))
+    return columns.row_maker
+
+
+def _converted(cursor: Cursor, convert: RowConverter, rows: list[Any]) -> list[Any]:
+    """Rows with their values converted; a converter must not use the cursor."""
+    cursor._is_shaping = True
+    try:
+        return list(map(convert, rows))
+    finally:
+        cursor._is_shaping = False
 
 
 # -- columns ---------------------------------------------------------------------------------------
@@ -436,7 +492,7 @@ def described(cursor: Cursor) -> Described | None:
     """What the columns of the cursor's result are, or None when it has none."""
     text = cursor._described
     if not isinstance(text, str):
-        return text
+        return text.described if isinstance(text, Held) else text
     connection = cursor._connection
     version = connection._data_version()
     known = connection._columns_of.get(text)
@@ -444,7 +500,9 @@ def described(cursor: Cursor) -> Described | None:
         cursor._described = known[1]
         return known[1]
     columns = _columns(cursor, connection, text)
-    cursor._described = found = Described(columns, connection._detect_types) if columns else None
+    cursor._described = found = (
+        described_columns(columns, connection._detect_types) if columns else None
+    )
     connection._remember_columns(text, version, found)
     return found
 

@@ -11,9 +11,22 @@ from dosql_core.language.splitting import start_of_statement
 # Plans are small integers because the driver compares one for every statement it runs.
 READ: Final = 1
 WRITE: Final = 2
-OTHER: Final = 3
+RETURNING: Final = 3
+CONTROL: Final = 4
+OTHER: Final = 5
 
 REMEMBERED_TEXTS_MAX = 4096
+
+_CONTROLS = frozenset(
+    (
+        StatementKind.BEGIN,
+        StatementKind.COMMIT,
+        StatementKind.ROLLBACK,
+        StatementKind.SAVEPOINT,
+        StatementKind.RELEASE,
+        StatementKind.ROLLBACK_TO,
+    )
+)
 
 # How nearly every text begins. Such a text is classified only when it holds a word or a character
 # that could make it something else; that would cost more than many a statement takes to run.
@@ -32,11 +45,11 @@ _PLAN_OF_START = {
 class PlanBook(dict[str, int]):
     """The plan of every text a connection ran lately; a text it does not hold is decided on.
 
-    `statements` has the classified form of texts whose plan is OTHER. Both are emptied when they
-    grow too large, as they would for a program that formats values into its SQL.
+    `statements` has the classified form of texts whose plan is CONTROL or OTHER. Both are emptied
+    when they grow too large, as they would for a program that formats values into its SQL.
     With `looks_at_parameters` every plan is OTHER, so that each parameter passes an adapter and
-    each cursor learns of a text_factory. With `describes_commit` no plan is WRITE, so that the next
-    write takes along what SET COMMIT said of it.
+    each cursor learns of a text_factory. With `describes_commit` no plan is WRITE or RETURNING, so
+    that the next write takes along what SET COMMIT said of it.
     """
 
     __slots__ = ("describes_commit", "looks_at_parameters", "statements")
@@ -91,10 +104,12 @@ class PlanBook(dict[str, int]):
             if (
                 statement.kind is StatementKind.DML
                 and not self.describes_commit
-                and not statement.has_returning
                 and begins_implicitly(statement)
             ):
-                return WRITE
+                return RETURNING if statement.has_returning else WRITE
+            if statement.kind in _CONTROLS and not self.describes_commit:
+                self.statements[sql] = statement
+                return CONTROL
         self.statements[sql] = statement
         return OTHER
 

@@ -53,18 +53,6 @@ _FIRST_WAIT_SECONDS = 0.0001
 _LONGEST_WAIT_SECONDS = 0.005
 
 
-def require_connection(connection: Any) -> Connection:
-    """`connection` itself, when it is one of ours and open."""
-    from dosql_dbapi.connection import Connection
-
-    if not isinstance(connection, Connection):
-        raise TypeError(
-            f"Cursor() argument 1 must be a dosql_dbapi Connection, not {type(connection).__name__}"
-        )
-    connection._check_usable()
-    return connection
-
-
 def connection_of(cursor: Cursor) -> Connection:
     """The connection of a cursor that was made properly."""
     connection: Connection | None = getattr(cursor, "_connection", None)
@@ -236,18 +224,15 @@ def execute_elsewhere(cursor: Cursor, connection: Connection, sql: str, paramete
 
     The rows are kept in memory: this cursor has no statement any more to step through.
     """
-    from dosql_dbapi.results import Held
+    from dosql_dbapi.results import Held, described_columns
 
     other = connection.cursor()
     other.row_factory = None
     other._shape = None
     other.execute(sql, parameters)
     described = other.description
-    cursor._described = Held(
-        tuple([(column[0], None) for column in described or ()]),
-        connection._detect_types,
-        other.fetchall(),
-    )
+    columns = tuple([(column[0], None) for column in described or ()])
+    cursor._described = Held(described_columns(columns, connection._detect_types), other.fetchall())
     cursor._rowcount = other.rowcount
     if other.lastrowid is not None:
         cursor._lastrowid = other.lastrowid

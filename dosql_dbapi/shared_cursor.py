@@ -62,10 +62,22 @@ class FreshSharedCursor(SharedCursor):
 
     def close(self, force: bool = True) -> None:
         """End the statement, also of a cursor whose deallocation was put off."""
-        if hasattr(self, "_connection"):
-            SharedCursor.close(self, force)
-        else:
+        try:
+            connection = self._connection
+        except AttributeError:
             KernelCursor.close(self, True)
+            return
+        with connection._lock:
+            if (
+                self._shape is None
+                and not connection._owner
+                and not (connection._is_closed or connection._is_closing_cursors)
+            ):
+                self._is_closed = True
+                self._row = None
+                KernelCursor.close(self, True)
+            else:
+                Cursor.close(self, force)
 
 
 FreshSharedCursor.__name__ = FreshSharedCursor.__qualname__ = "Cursor"
