@@ -38,6 +38,7 @@ from dosql_core.kernel.attached_views import AttachedViews
 from dosql_core.kernel.error_translation import KernelError, translate
 from dosql_core.kernel.head import Head
 from dosql_core.kernel.head_connection import HeadConnection
+from dosql_core.kernel.keeper import CLOSE_THE_REPLACED, is_another_file, replaced_while_open
 from dosql_core.merging.mergeable_branches import MergeableBranches
 from dosql_core.open_branches import OpenBranches
 from dosql_core.options import DatabaseOptions, Retention, SessionOptions
@@ -76,6 +77,8 @@ def open_database(
         if database is not None and creates and not os.path.exists(real_path):
             database._let_go_of_deleted_file()
             database = None
+        if database is not None and database.is_replaced():
+            raise CannotOpenError(replaced_while_open(real_path), hint=CLOSE_THE_REPLACED)
         if database is None:
             try:
                 database = Database(real_path, options or DatabaseOptions(), on_progress)
@@ -287,6 +290,11 @@ class Database(OpenBranches):
             self._close_heads()
             if not self._is_let_go:
                 deletion.remember_closed(self.path, self.database_id)
+
+    def is_replaced(self) -> bool:
+        """Whether another file has been put at our path while this process has ours open."""
+        head = self._heads.get(MAIN_BRANCH_ID)
+        return head is not None and is_another_file(self.path, head.file)
 
     def _let_go_of_deleted_file(self) -> None:
         """Make way for another database at our path: the program has deleted ours and begins anew.

@@ -57,7 +57,7 @@ from dosql_core.kernel.wal_position import (
 )
 from dosql_core.kernel.write_gate import WriteGate
 from dosql_core.storage.branch_history import BranchHistory
-from dosql_core.storage.durable_files import make_directory
+from dosql_core.storage.durable_files import make_directory, remove_quietly
 from dosql_core.storage.page_history import PageHistory
 from dosql_core.storage.page_walk import LiveCommit
 from dosql_core.storage.wal_frames import FRAME_HEADER_BYTES
@@ -188,6 +188,7 @@ class Head:
                 )
         flags = OPEN_READ_WRITE | (OPEN_CREATE if create else 0)
         first = apsw.Connection(place.database_path, flags=flags, vfs=self.vfs)
+        self.file = stamp_of(place.database_path)[:2]
         self._spare.append(first)
         self._undo.callback(self._close_own_connections)
         keep_off_the_wal(first)
@@ -526,12 +527,20 @@ class Head:
                 keeper, self._keeper = self._keeper, None
                 if keeper is not None:
                     try:
-                        if self.group_commit.failure is None:
+                        if keeper.is_of_another_file():
+                            with contextlib.suppress(OSError, Error, apsw.Error):
+                                self.capture_now()
+                        elif self.group_commit.failure is None:
                             with contextlib.suppress(FileNotFoundError):
                                 tidy = self._is_tidy() or keeper.cycle(self.gate, last=True)
                     finally:
                         self._close_own_connections()
                         keeper.close(tidy=tidy)
+                        if keeper.is_of_another_file():
+                            # SQLite leaves the WAL of a file that was moved, and would take it for
+                            # that of the new one; history has what is in it.
+                            for leftover in ("-wal", "-shm"):
+                                remove_quietly(self.place.database_path + leftover)
         finally:
             try:
                 self._closing.close()  # also when the disk was full: everything is in the WAL

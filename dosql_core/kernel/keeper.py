@@ -16,6 +16,7 @@ from functools import cached_property
 
 import apsw
 
+from dosql_core.errors import CannotOpenError
 from dosql_core.kernel.capture import Capture
 from dosql_core.kernel.connection import open_internal, run
 from dosql_core.kernel.wal_index import WalIndex, WalState
@@ -25,6 +26,8 @@ from dosql_core.kernel.write_gate import WriteGate
 _READERS_LEAVE_SECONDS = 0.05
 _CYCLES_SKIPPED_MAX = 15
 _GATE_SECONDS = 30.0
+
+CLOSE_THE_REPLACED = "close every connection to the former file, then open this one"
 
 Stamp = tuple[int, int, int, int]
 
@@ -44,6 +47,7 @@ class Keeper:
         keeping: apsw.Connection,
     ) -> None:
         self._path = path
+        self._file = stamp_of(path)[:2]
         self._index = index
         self._capture = capture
         self._skipping = self._cycles_to_skip = 0
@@ -54,6 +58,7 @@ class Keeper:
     @cached_property
     def writer(self) -> apsw.Connection:
         """W; whoever uses it has the turn."""
+        self._refuse_another_file()
         writer = open_internal(self._path, vfs=self._vfs)
         self._opened.append(writer)
         writer.set_busy_timeout(int(_GATE_SECONDS * 1000))
@@ -62,11 +67,20 @@ class Keeper:
     @cached_property
     def _checkpointer(self) -> apsw.Connection:
         """C; whoever uses it has the turn."""
+        self._refuse_another_file()
         checkpointer = open_internal(self._path, vfs=self._vfs)
         self._opened.append(checkpointer)
         # wal_checkpoint on a connection that never read returns (-1, -1) and does nothing
         run(checkpointer, "SELECT 1 FROM sqlite_schema LIMIT 1")
         return checkpointer
+
+    def is_of_another_file(self) -> bool:
+        """Whether a file has been put where ours was; nothing of ours may go there."""
+        return is_another_file(self._path, self._file)
+
+    def _refuse_another_file(self) -> None:
+        if self.is_of_another_file():
+            raise CannotOpenError(replaced_while_open(self._path), hint=CLOSE_THE_REPLACED)
 
     def keep(self) -> None:
         """Hold the WAL from here on."""
@@ -108,6 +122,8 @@ class Keeper:
 
         `last` also empties the WAL file, for a database that is about to be closed.
         """
+        if self.is_of_another_file():
+            return False
         with self._turn(gate):
             with self._locked() as state:
                 position, copied_all = self.recycle(state)
@@ -149,6 +165,8 @@ class Keeper:
 
     def checkpoint(self, state: WalState) -> bool:
         """Copy what is in the WAL into the file, under the write lock; whether all of it was."""
+        if self.is_of_another_file():
+            return False
         try:
             in_wal, copied = self._checkpointer.wal_checkpoint(None, apsw.SQLITE_CHECKPOINT_PASSIVE)
         except apsw.BusyError:  # a foreign program is at it
@@ -173,6 +191,8 @@ class Keeper:
         K stays open: were somebody to commit in between, that commit could not be checkpointed,
         the truncation would fail, and the frames would wait for the next opening.
         """
+        if self.is_of_another_file():
+            return False
         try:
             self._checkpointer.wal_checkpoint(None, apsw.SQLITE_CHECKPOINT_TRUNCATE)
         except apsw.BusyError:
@@ -195,6 +215,19 @@ class Keeper:
         for connection in self._opened:
             connection.close()
         return self._keeping
+
+
+def is_another_file(path: str, opened: tuple[int, int]) -> bool:
+    """Whether what is at `path` now is not the file of that device and inode."""
+    try:
+        return stamp_of(path)[:2] != opened
+    except FileNotFoundError:
+        return False
+
+
+def replaced_while_open(path: str) -> str:
+    """What is wrong when a file is not the one that this process has open under its name."""
+    return f"another file has been put at {path} while this process had the one before open"
 
 
 def stamp_of(path: str) -> Stamp:
