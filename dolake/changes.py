@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -30,6 +30,16 @@ class RowChange(msgspec.Struct, frozen=True, tag="row"):
     key: Values
     before: Values | None = None
     after: Values | None = None
+
+
+class SourceCommit(NamedTuple):
+    """A commit of a source, told from any other that has its LSN by its time.
+
+    Units: `committed_at` is microseconds since 1970.
+    """
+
+    lsn: int
+    committed_at: int
 
 
 class Column(msgspec.Struct, frozen=True):

@@ -72,6 +72,11 @@ class SpooledCopy:
         """Whether the tables that are not in it stay as they are."""
         return self._begin.keeps_others
 
+    @property
+    def committed_at(self) -> int | None:
+        """The time of the commit it is as of."""
+        return self._begin.committed_at
+
     def tables(self) -> Iterator[tuple[TableSchema, Iterable[pa.RecordBatch]]]:
         """The tables, each with its rows as batches."""
         for described in self._begin.tables:

@@ -17,6 +17,7 @@ from dolake.changes import (
     Change,
     RowChange,
     SchemaChange,
+    SourceCommit,
     SqlValue,
     TableSchema,
     Values,
@@ -31,6 +32,7 @@ _ROWID = "rowid"  # the key of the events of a table without a primary key
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 _COPY_ROWS = 5000
+_SAME_COMMIT_MICROSECONDS = 1_000
 
 _TABLES = """
     SELECT s.name, s.sql FROM sqlite_schema AS s JOIN pragma_table_list AS l ON l.name = s.name
@@ -101,6 +103,28 @@ class DatabaseSource:
     def present_lsn(self) -> int:
         """The last commit of the branch."""
         return self.database.lsn(self.branch)
+
+    def commit_time(self, lsn: int) -> int | None:
+        """When a commit was made, in microseconds since 1970; None when that is not kept."""
+        found = self.database.log(self.branch, first=lsn, last=lsn, limit=1)
+        return _microseconds(found[0].committed_at) if found and found[0].lsn == lsn else None
+
+    def check_commit(self, known: SourceCommit | None) -> None:
+        """See that a commit which the lake has is ours.
+
+        Errors: ChangesNotKeptError when we have another one of that LSN.
+        """
+        if known is None:
+            return
+        ours = self.commit_time(known.lsn)
+        if ours is None or abs(ours - known.committed_at) < _SAME_COMMIT_MICROSECONDS:
+            return
+        raise ChangesNotKeptError(
+            f"LSN {known.lsn} of {self.name}@{self.branch} was committed at "
+            f"{_shown(known.committed_at)} as the lake has it, and at {_shown(ours)} in the "
+            "database: it was restored from an older state, or the branch was made anew",
+            hint="copy it anew (--copy), or give it another name (--name)",
+        )
 
     @property
     def slot_lsn(self) -> int:
@@ -199,7 +223,7 @@ class DatabaseSource:
                 yield RowChange(
                     event.lsn,
                     event.index,
-                    (event.committed_at - _EPOCH) // _MICROSECOND,
+                    _microseconds(event.committed_at),
                     operation.value,
                     table,
                     key,
@@ -220,7 +244,7 @@ class DatabaseSource:
         return SchemaChange(
             event.lsn,
             event.index,
-            (event.committed_at - _EPOCH) // _MICROSECOND,
+            _microseconds(event.committed_at),
             event.table,
             before,
             after,
@@ -246,6 +270,14 @@ class DatabaseSource:
                 "SELECT name FROM pragma_table_list WHERE type = 'virtual' AND schema = 'main'"
             )
             return {name for (name,) in found}
+
+
+def _microseconds(moment: datetime.datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def _shown(microseconds: int) -> str:
+    return (_EPOCH + microseconds * _MICROSECOND).isoformat(" ", "microseconds")
 
 
 def _rows(connection: Any, schema: TableSchema) -> Iterator[list[tuple[SqlValue, ...]]]:

@@ -82,6 +82,8 @@ class DatabaseSync:
         tables = self._open_tables(self._key)
         if copy or tables.watermark == 0:
             self._copy(tables)
+        else:
+            self._source.check_commit(tables.last_commit)
         after = tables.watermark or self._source.slot_lsn
         self.result.lsn = after
         batches = self._source.batches(after, follow=follow)
@@ -96,7 +98,10 @@ class DatabaseSync:
         lsn = self._source.slot_lsn
         self._until_it_succeeds(
             lambda: tables.initial_copy(
-                lsn, self._copied(lsn), keeps_others=self._source.is_partial
+                lsn,
+                self._copied(lsn),
+                keeps_others=self._source.is_partial,
+                committed_at=self._source.commit_time(lsn),
             ),
             False,
         )

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
-from dolake.changes import Batch, TableSchema
+from dolake.changes import Batch, SourceCommit, TableSchema
 
 
 class SourceKey(NamedTuple):
@@ -47,6 +47,10 @@ class LakeTables(Protocol):
         """The last LSN that is in a snapshot; 0 when none is."""
 
     @property
+    def last_commit(self) -> SourceCommit | None:
+        """The last commit that changed something, as far as it is known."""
+
+    @property
     def staged_rows(self) -> int:
         """How many changes are staged."""
 
@@ -60,6 +64,7 @@ class LakeTables(Protocol):
         tables: Iterable[tuple[TableSchema, Iterable[pa.RecordBatch]]],
         *,
         keeps_others: bool = False,
+        committed_at: int | None = None,
     ) -> Any:
         """Put the tables as of an LSN in the place of what is there; empty others, or keep them."""
 

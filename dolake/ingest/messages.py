@@ -64,6 +64,7 @@ class CopyBegin(msgspec.Struct, tag="copy_begin", frozen=True):
     lsn: Lsn
     tables: tuple[TableSchemaMessage, ...]
     keeps_others: bool = False
+    committed_at: Integer | None = None
 
 
 class CopyEnd(msgspec.Struct, tag="copy_end", frozen=True):
@@ -285,7 +286,11 @@ SourceMessage = (
 
 
 class Welcome(msgspec.Struct, tag="welcome", frozen=True):
-    """Answers `connect`: go on after `accepted_lsn`; a copy is wanted where `needs_copy`."""
+    """Answers `connect`: go on after `accepted_lsn`; a copy is wanted where `needs_copy`.
+
+    Shape: `last_commit` is the LSN and the time of a commit that the lake has, by which the source
+           sees whether it is the one that made it.
+    """
 
     session: str
     accepted_lsn: int
@@ -296,6 +301,7 @@ class Welcome(msgspec.Struct, tag="welcome", frozen=True):
     message_bytes_max: int
     event_bytes_max: int
     messages_per_second: float
+    last_commit: tuple[int, int] | None = None
 
 
 class Ack(msgspec.Struct, tag="ack", frozen=True):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from websockets.exceptions import ConnectionClosed, InvalidURI, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from dolake.changes import SqlValue, TableSchema
+from dolake.changes import SourceCommit, SqlValue, TableSchema
 from dolake.errors import (
     LakeConfigurationError,
     LakeUnreachableError,
@@ -193,6 +193,8 @@ class _Line:
         after = answer.accepted_lsn
         if copy or answer.needs_copy:
             after = self._copy()
+        elif answer.last_commit is not None:
+            self._source.check_commit(SourceCommit(*answer.last_commit))
         self._result.lsn = max(self._result.lsn, after)
         self._note_committed(answer.committed_lsn)
         self._after = after
@@ -203,7 +205,15 @@ class _Line:
         tables = list(self._source.copy(lsn))  # only what they are: rows are read below
         schemas = tuple(schema_message(table.schema) for table, _ in tables)
         keeps_others = self._source.is_partial
-        self._ask(CopyBegin(self._splitter.next_sequence(), lsn, schemas, keeps_others))
+        self._ask(
+            CopyBegin(
+                self._splitter.next_sequence(),
+                lsn,
+                schemas,
+                keeps_others,
+                self._source.commit_time(lsn),
+            )
+        )
         self._result.copied_rows = 0
         self._result.copied_tables = len(tables)
         for table, rows in self._source.copy(lsn):

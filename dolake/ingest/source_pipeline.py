@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dolake.changes import Change
+from dolake.changes import Change, SourceCommit
 from dolake.errors import (
     LakeBufferFullError,
     SequenceError,
@@ -79,6 +79,7 @@ class SourcePipeline:
             key, open_tables, log, letters, budget, metrics, settings, self._cond
         )
         self.accepted_lsn = self.writer.committed_lsn
+        self.last_commit = self.writer.tables.last_commit  # that we know of
         self._parts: list[tuple[LogPosition | None, BatchMessage, int]] = []
         self._copy: tuple[int, CopySpool] | None = None
 
@@ -118,6 +119,9 @@ class SourcePipeline:
             self._parts.append((position, message, held))
             if not message.more:
                 self._finish_batch(message)
+                if message.changes:
+                    last = message.changes[-1]
+                    self.last_commit = SourceCommit(last.lsn, last.committed_at)
             self._metrics.changes.labels(self.key.source).inc(len(message.changes))
             self._metrics.bytes.labels(self.key.source).inc(len(raw))
         return self._accepted()
@@ -221,6 +225,7 @@ class SourcePipeline:
             spool.finish()
             self._log.append(copy_record(self.key, self.accepted_lsn, lsn, spool.path))
             self._parts.clear()
+            self.last_commit = None
             self._hand_over(AcceptedCommits(lsn, lsn, changes=(), copy=spool.path))
             return Accepted("persisted", lsn, self._log.synced())
 

@@ -329,7 +329,12 @@ class SourceWriter:
         assert entry.copy is not None
         with self.tables_lock, _tracer.start_as_current_span("dolake.copy"):
             copy = SpooledCopy(entry.copy)
-            self.tables.initial_copy(entry.last_lsn, copy.tables(), keeps_others=copy.keeps_others)
+            self.tables.initial_copy(
+                entry.last_lsn,
+                copy.tables(),
+                keeps_others=copy.keeps_others,
+                committed_at=copy.committed_at,
+            )
         with self._cond:
             self._waiting.popleft()
             self._staged.clear()

@@ -131,6 +131,7 @@ class WebSocketSession:
                 limits.message_bytes_max,
                 limits.event_bytes_max,
                 limits.messages_per_second,
+                pipeline.last_commit,
             ),
             self._form,
         )

@@ -40,6 +40,7 @@ FIRST_LSN = "dosql.first-lsn"
 """The oldest of the changes that a snapshot brought: until then the table was as before it."""
 KEY = "dosql.key"
 """The fields of the key that those changes name their rows by, as a JSON list of ids."""
+COMMIT = "dosql.commit"
 TABLE = "dosql.table"
 ROLE = "dosql.role"
 LAYOUT = "dosql.layout"
@@ -202,7 +203,9 @@ def carried_summary(metadata: Mapping[str, Any], ref: str) -> dict[str, str]:
     if snapshot is None:
         return {}
     told = snapshot["summary"]
-    return {name: told[name] for name in (SOURCE, BRANCH, LSN, FIRST_LSN, KEY) if name in told}
+    return {
+        name: told[name] for name in (SOURCE, BRANCH, LSN, FIRST_LSN, KEY, COMMIT) if name in told
+    }
 
 
 def snapshot_at(metadata: Mapping[str, Any], ref: str, lsn: int) -> Mapping[str, Any] | None:

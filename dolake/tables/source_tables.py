@@ -10,7 +10,15 @@ import pyarrow as pa
 
 from dolake.catalog.pointers import TableIdentifier
 from dolake.catalog.table_registry import LoadedTable, TableChange, TableRegistry
-from dolake.changes import ROWID_KEY, Batch, RowChange, SchemaChange, SqlValue, TableSchema
+from dolake.changes import (
+    ROWID_KEY,
+    Batch,
+    RowChange,
+    SchemaChange,
+    SourceCommit,
+    SqlValue,
+    TableSchema,
+)
 from dolake.errors import (
     AlreadyExistsError,
     CommitConflictError,
@@ -24,15 +32,18 @@ from dolake.tables.lake_table import (
     BRANCH,
     CHANGE_LOG,
     CHANGE_LOG_SUFFIX,
+    COMMIT,
     LAYOUT,
     LSN,
     MIRROR,
     ROLE,
     SOURCE,
     TABLE,
+    LakeTable,
     schema_of_snapshot,
     snapshot_at,
     sort_order,
+    watermarked_snapshot,
 )
 from dolake.tables.mirror import Mirror
 from dolake.tables.partitioning import partition_spec
@@ -84,12 +95,15 @@ class SourceTables:
         self._logs: dict[str, ChangeLog] = {}
         self._staged_lsn: int | None = None
         self._row_count = 0
+        self.last_commit: SourceCommit | None = None
         self._in_doubt: list[Mirror | ChangeLog] = []
         for levels in range(1, len(self.namespace) + 1):
             registry.create_namespace(self.namespace[:levels], if_not_exists=True)
         for identifier in registry.list_tables(self.namespace):
             self._open(registry.load_table(identifier))
-        self._watermark = max((t.table.watermark() for t in self._all()), default=0)
+        newest = max(self._all(), key=lambda t: t.table.watermark(), default=None)
+        self._watermark = 0 if newest is None else newest.table.watermark()
+        self.last_commit = None if newest is None else _commit_of(newest.table)
 
     # -- what is there -----------------------------------------------------------------------------
 
@@ -170,18 +184,28 @@ class SourceTables:
         tables: Iterable[tuple[TableSchema, Iterable[pa.RecordBatch]]],
         *,
         keeps_others: bool = False,
+        committed_at: int | None = None,
     ) -> None:
         """Commit whole tables as they are in the source as of an LSN, in place of what is there.
 
         Shape: a batch's columns have the names and SQLite's values of the table's, in any Arrow
                type; `_rowid_` holds the rowids of a table without a primary key. Change logs
                begin after the copy. Mirrors of tables that are not copied are emptied, as those of
-               dropped ones are, unless `keeps_others`.
+               dropped ones are, unless `keeps_others`. A copy of an older state than the watermark
+               goes back to it with all tables, which change logs cannot.
         Errors: FlushError when it could not be committed, CommitConflictError when somebody else
                 wrote to one of the tables meanwhile.
         """
         self._settle_doubts()
         self._follow_others()
+        before, goes_back = self.last_commit, lsn < self._watermark
+        if goes_back and self._logs:
+            raise LakeSchemaMismatchError(
+                f"change logs go up to LSN {self._watermark}, and a copy as of LSN {lsn} would go "
+                "back",
+                hint="give the source another name in the lake: --name",
+            )
+        self.last_commit = None if committed_at is None else SourceCommit(lsn, committed_at)
         summary = self._summary(lsn)
         changes: list[TableChange] = []
         copied: list[Mirror | ChangeLog] = []
@@ -193,15 +217,17 @@ class SourceTables:
                 )
                 copied.append(mirror)
                 changes.append(change)
-            for name, mirror in () if keeps_others else tuple(self._mirrors.items()):
+            others = {} if keeps_others and not goes_back else dict(self._mirrors)
+            for name, mirror in others.items():
                 holds_rows = mirror.has_changes or mirror.table.contents.data_files()
-                if mirror not in copied and holds_rows:
+                if mirror not in copied and (holds_rows or goes_back):
                     mirror.stage_schema(SchemaChange(lsn, 0, 0, name, None, None))
                     gone = mirror.prepare(summary)
                     if gone is not None:
                         copied.append(mirror)
                         changes.append(gone)
         except BaseException:
+            self.last_commit = before
             for table in copied:
                 table.failed(is_certain=True)
             raise
@@ -241,6 +267,8 @@ class SourceTables:
                 self._log_row(change)
             self._row_count += 1
         self._staged_lsn = batch.last_lsn
+        if changes:
+            self.last_commit = SourceCommit(changes[-1].lsn, changes[-1].committed_at)
 
     def _check(self, changes: Sequence[RowChange | SchemaChange]) -> None:
         """Find out whether all of these can be staged, and make the tables they need.
@@ -517,4 +545,17 @@ class SourceTables:
                 table.follow(now)
 
     def _summary(self, lsn: int) -> dict[str, str]:
-        return {SOURCE: self.source, BRANCH: self.options.branch, LSN: str(lsn)}
+        told = {SOURCE: self.source, BRANCH: self.options.branch, LSN: str(lsn)}
+        if self.last_commit is not None:
+            told[COMMIT] = f"{self.last_commit.lsn}@{self.last_commit.committed_at}"
+        return told
+
+
+def _commit_of(table: LakeTable) -> SourceCommit | None:
+    """The commit that the newest snapshot tells of."""
+    snapshot = watermarked_snapshot(table.metadata, table.ref)
+    told = None if snapshot is None else snapshot["summary"].get(COMMIT)
+    if told is None:
+        return None
+    lsn, _, committed_at = told.partition("@")
+    return SourceCommit(int(lsn), int(committed_at))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ import pytest
 pytest.importorskip("obstore")
 
 import dosql_dbapi
+from dolake.errors import LakeSchemaMismatchError
 from dolake.ingest.database_source import DatabaseSource
 from dolake.ingest.database_sync import DatabaseSync, SyncResult
 from dolake.lake import Lake
 from dolake.query.lake_query import LakeQuery
 from dolake.settings import IngestSettings
+from dolake.tables.table_options import TableOptions
+from dosql_core.errors import ChangesNotKeptError
 from fixtures.sync_reports import QuietReport
 
 
@@ -34,11 +38,24 @@ def connection(tmp_path: Path) -> Iterator[Any]:
         yield opened
 
 
-def sync(lake: Lake, *, copy: bool = False, tables: Sequence[str] | None = None) -> SyncResult:
+def sync(
+    lake: Lake,
+    *,
+    copy: bool = False,
+    tables: Sequence[str] | None = None,
+    change_log: bool = False,
+) -> SyncResult:
+    lake.table_options = TableOptions(has_change_log=change_log)
     database = lake.state.parent.parent / "shop.db"
     with DatabaseSource(database, tables=tables, begin_anew=copy) as source:
         work = DatabaseSync(source, lake.open_tables, IngestSettings(), QuietReport())
         return work.run(follow=False, copy=copy)
+
+
+def run(database: Path, *statements: str) -> None:
+    with contextlib.closing(dosql_dbapi.connect(database, isolation_level=None)) as con:
+        for statement in statements:
+            con.execute(statement)
 
 
 def rows(lake: Lake, sql: str) -> list[tuple[Any, ...]]:
@@ -85,3 +102,60 @@ def test_a_new_copy_empties_the_mirrors_of_tables_that_are_gone(
     assert rows(lake, "select count(*) from shop.gone as of lsn 4") == [(2,)]
     sync(lake, copy=True)
     assert len(lake.registry.load_table(("shop", "gone")).metadata["snapshots"]) == 2
+
+
+def test_a_database_restored_from_a_backup_is_noticed_wherever_it_has_got_to(
+    lake: Lake, tmp_path: Path
+) -> None:
+    database = tmp_path / "shop.db"
+    run(database, "create table t(id integer primary key, v text)", "insert into t values (1, 'a')")
+    sync(lake, change_log=True)
+    kept = tmp_path / "backup"
+    kept.mkdir()
+    for found in database.parent.glob("shop.db*"):
+        (shutil.copytree if found.is_dir() else shutil.copy2)(found, kept / found.name)
+    run(database, *(f"insert into t values ({n}, 'lost')" for n in range(2, 6)))
+    sync(lake, change_log=True)
+
+    shutil.rmtree(tmp_path / "shop.db-dosql")
+    for found in tmp_path.glob("shop.db*"):
+        found.unlink()
+    shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
+    with pytest.raises(ChangesNotKeptError, match="restored from an older state"):
+        sync(lake)
+    run(database, *(f"insert into t values ({n}, 'new')" for n in range(2, 10)))
+    with pytest.raises(ChangesNotKeptError, match="restored from an older state"):
+        sync(lake)
+    sync(lake, copy=True, change_log=True)
+    run(database, "delete from t where id = 1")
+    sync(lake, change_log=True)
+    assert rows(lake, "select v, count(*) from shop.t group by v") == [("new", 8)]
+
+
+def test_a_copy_of_an_older_state_goes_back_to_it(lake: Lake, tmp_path: Path) -> None:
+    database = tmp_path / "shop.db"
+    run(
+        database, "create table t(id integer primary key)", "create table u(id integer primary key)"
+    )
+    run(database, *(f"insert into t values ({n})" for n in range(9)), "insert into u values (1)")
+    sync(lake)
+    shutil.rmtree(tmp_path / "shop.db-dosql")
+    database.unlink()
+    run(database, "create table t(id integer primary key)", "insert into t values (7)")
+    sync(lake, copy=True)
+    run(database, "insert into t values (8)")
+    assert sync(lake).copied_rows == 0
+    assert rows(lake, "select id from shop.t order by id") == [(7,), (8,)]
+    assert rows(lake, "select id from shop.u") == []
+
+
+def test_a_change_log_does_not_go_back(lake: Lake, tmp_path: Path) -> None:
+    database = tmp_path / "shop.db"
+    run(database, "create table t(id integer primary key)", "insert into t values (1)")
+    sync(lake, change_log=True)
+    shutil.rmtree(tmp_path / "shop.db-dosql")
+    database.unlink()
+    run(database, "create table t(id integer primary key)")
+    with pytest.raises(LakeSchemaMismatchError, match="would go back"):
+        sync(lake, copy=True, change_log=True)
+    assert rows(lake, "select id from shop.t") == [(1,)]
