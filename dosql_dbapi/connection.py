@@ -28,7 +28,8 @@ from dosql_core.kernel.error_translation import (
 )
 from dosql_core.kernel.sqlite_library import NULL_BINDINGS, SQLITE_LIMIT_SQL_LENGTH
 from dosql_core.options import DatabaseOptions, Durability, Retention, SessionOptions
-from dosql_core.session import Session, open_session
+from dosql_core.sessions.opening import open_session
+from dosql_core.sessions.session import Session
 from dosql_dbapi import execution
 from dosql_dbapi.adaptation import BaseTypes, bind_converted
 from dosql_dbapi.commit_description import follow_session

@@ -17,7 +17,7 @@ from dosql_core.errors import (
     WrongThreadError,
 )
 from dosql_core.kernel.connection import KernelConnection, KernelCursor
-from dosql_core.session import Session
+from dosql_core.sessions.session import Session
 from dosql_dbapi.plans import PlanBook
 from dosql_dbapi.recovery import CLOSED_CONNECTION
 from dosql_dbapi.results import Described

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dosql_core.session import open_session
+from dosql_core.sessions.opening import open_session
 from fixtures.crash import child_environment
 from fixtures.databases import databases_under, verify_database
 

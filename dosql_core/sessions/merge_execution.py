@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dosql_core.command_result import CommandResult
 from dosql_core.errors import UncommittedChangesError
 from dosql_core.language import merge_commands as commands
 from dosql_core.merging.merge_task import MergeResult
+from dosql_core.sessions.command_result import CommandResult
 
 if TYPE_CHECKING:
-    from dosql_core.session import HeadSession
+    from dosql_core.sessions.head_session import HeadSession
 
 _MERGED = ("lsn", "rows", "conflicts", "fast_forward")
 

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dosql_core.command_result import CommandResult
 from dosql_core.errors import NotSupportedError, ReadOnlyMomentError, UncommittedChangesError
 from dosql_core.errors.moments import OPENED_READ_ONLY
 from dosql_core.history.log import walk_log
@@ -18,10 +17,11 @@ from dosql_core.kernel.connection import run
 from dosql_core.language import commands
 from dosql_core.language.classify import Statement
 from dosql_core.language.moments import MomentKind
-from dosql_core.merge_execution import MERGE_RUNNERS
+from dosql_core.sessions.command_result import CommandResult
+from dosql_core.sessions.merge_execution import MERGE_RUNNERS
 
 if TYPE_CHECKING:
-    from dosql_core.session import HeadSession
+    from dosql_core.sessions.head_session import HeadSession
 
 
 def run_command(session: Any, statement: Statement, parameters: Any) -> CommandResult:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dosql_core.command_result import CommandResult
 from dosql_core.errors import NotSupportedError, ReadOnlyMomentError
 from dosql_core.errors.moments import OPENED_READ_ONLY
 from dosql_core.language.classify import Pragma, Statement
 from dosql_core.options import Durability
+from dosql_core.sessions.command_result import CommandResult
 
 if TYPE_CHECKING:
-    from dosql_core.session import HeadSession
+    from dosql_core.sessions.head_session import HeadSession
 
 _DURABILITY_OF_SYNCHRONOUS = {
     "0": Durability.OFF,

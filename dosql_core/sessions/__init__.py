@@ -1,0 +1,1 @@
+"""Sessions: one connection of a user to a branch and, perhaps, a moment, and what it may say."""
