@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dosql_core.errors import ProgrammingError
+from dosql_core.errors import UnsupportedParameterError
 
 Bindable = tuple[Any, ...] | Mapping[str, Any]
 
@@ -25,4 +25,6 @@ def bindable(parameters: Any) -> Bindable:
         return parameters
     if hasattr(type(parameters), "__getitem__") and hasattr(type(parameters), "__len__"):
         return tuple(parameters[index] for index in range(len(parameters)))
-    raise ProgrammingError("parameters are of unsupported type", code="BIND_INVALID_TYPE")
+    raise UnsupportedParameterError(
+        "parameters are of unsupported type", hint="give a sequence, or a mapping of names"
+    )

@@ -140,6 +140,22 @@ _ERROR_TEXTS: tuple[tuple[_Said, str, str], ...] = (
         "register it with create_function() on this connection",
     ),
     (
+        lambda text: text.startswith("too many attached databases"),
+        "STMT_UNSUPPORTED",
+        "every moment that a statement reads is one, and so is every attached database: read the "
+        "other moments in another statement",
+    ),
+    (
+        lambda text: text.startswith("no such index:"),
+        "DB_QUERY_ERROR",
+        "PRAGMA index_list(table) lists them, and as of a moment those that were there then",
+    ),
+    (
+        lambda text: text.startswith("no such collation sequence:"),
+        "DB_QUERY_ERROR",
+        "register it with create_collation() on this connection",
+    ),
+    (
         lambda text: text.endswith("already exists"),
         "STMT_ALREADY_EXISTS",
         "write IF NOT EXISTS if that is fine",

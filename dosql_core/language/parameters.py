@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from dosql_core.errors import ProgrammingError
+from dosql_core.errors import BindingCountError, MissingParameterError
 from dosql_core.language.tokens import Token, TokenKind
 
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -69,25 +69,23 @@ def values_of(
         return tuple(_named_value(parameter, parameters) for parameter in wanted)
     values = () if parameters is None else parameters
     if len(values) != count:
-        raise ProgrammingError(
+        raise BindingCountError(
             "Incorrect number of bindings supplied. "
-            f"The current statement uses {count}, and there are {len(values)} supplied.",
-            code="BIND_COUNT_MISMATCH",
+            f"The current statement uses {count}, and there are {len(values)} supplied."
         )
     return tuple(values[parameter.position] for parameter in wanted)
 
 
 def _named_value(parameter: Parameter, parameters: Mapping[str, Any]) -> Any:
     if parameter.name is None:
-        raise ProgrammingError(
+        raise MissingParameterError(
             f"Binding {parameter.position + 1} has no name, but you supplied a dictionary "
             "(which has only names).",
-            code="BIND_MISSING_PARAM",
+            hint="give a sequence with a value for every ? of the statement",
         )
     try:
         return parameters[parameter.name]
     except LookupError as cause:
-        raise ProgrammingError(
-            f"You did not supply a value for binding parameter :{parameter.name}.",
-            code="BIND_MISSING_PARAM",
+        raise MissingParameterError(
+            f"You did not supply a value for binding parameter :{parameter.name}."
         ) from cause

@@ -173,3 +173,25 @@ def test_an_error_holds_no_statement(con):
         kept.append(error)
     con.execute("drop table t")
     assert kept
+
+
+@pytest.mark.parametrize(
+    ("sql", "parameters", "hint"),
+    [
+        ("select * from t as of lsn ?", (), "one value for each parameter"),
+        ("select * from t as of lsn :n", {}, "every :name"),
+        ("select * from t as of lsn ?", {"n": 1}, "every ?"),
+        ("select ?", {1}, "give a sequence"),
+        ("drop index nosuch", (), "PRAGMA index_list"),
+        ("select 'a' < 'b' collate nosuch", (), "create_collation"),
+        (" union all ".join(["select 1 from t as of lsn {}"] * 130), (), "in another statement"),
+    ],
+)
+def test_a_mistake_comes_with_a_hint(con, sql, parameters, hint):
+    for number in range(sql.count("{}")):
+        con.execute("insert into t values (?)", (number,))
+        con.commit()
+    moments = range(con.lsn, con.lsn - sql.count("{}"), -1)
+    with pytest.raises(dosql_dbapi.Error) as told:
+        con.execute(sql.format(*moments), parameters)
+    assert hint in told.value.hint
