@@ -21,7 +21,7 @@ from dosql_core.kernel.connection import KernelCursor, survive_late_deallocation
 from dosql_dbapi import execution, recovery
 from dosql_dbapi.connection_state import ConnectionState
 from dosql_dbapi.parameters import bindable
-from dosql_dbapi.plans import CONTROL, READ, RETURNING, WRITE
+from dosql_dbapi.plans import CONTROL, LIMITED, READ, RETURNING, WRITE
 from dosql_dbapi.results import Described, Description, Held
 
 if TYPE_CHECKING:
@@ -130,6 +130,14 @@ class Cursor(KernelCursor):
                 self._lastrowid = connection._last_insert_rowid()
                 self._row = None
                 self._described = None
+            elif plan == LIMITED:
+                if connection._is_next_read_noted:
+                    connection._note_read()
+                steady = connection._plans.steady[sql]
+                _run(self, steady, parameters)
+                self._row = _step(self)
+                self._rowcount = -1
+                self._described = steady
             elif plan == RETURNING:
                 execution.execute_returning(self, connection, sql, parameters)
             elif plan == CONTROL and not parameters:

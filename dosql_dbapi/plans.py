@@ -6,6 +6,7 @@ from typing import Final
 
 from dosql_core.errors import ProgrammingError
 from dosql_core.language.classify import Statement, StatementKind, classify
+from dosql_core.language.limits import steady_limits
 from dosql_core.language.splitting import start_of_statement
 
 # Plans are small integers because the driver compares one for every statement it runs.
@@ -13,7 +14,8 @@ READ: Final = 1
 WRITE: Final = 2
 RETURNING: Final = 3
 CONTROL: Final = 4
-OTHER: Final = 5
+LIMITED: Final = 5
+OTHER: Final = 6
 
 REMEMBERED_TEXTS_MAX = 4096
 
@@ -45,20 +47,22 @@ _PLAN_OF_START = {
 class PlanBook(dict[str, int]):
     """The plan of every text a connection ran lately; a text it does not hold is decided on.
 
-    `statements` has the classified form of texts whose plan is CONTROL or OTHER. Both are emptied
-    when they grow too large, as they would for a program that formats values into its SQL.
+    `statements` has the classified form of texts whose plan is CONTROL or OTHER, `steady` what to
+    run for those whose plan is LIMITED. All are emptied when they grow too large, as they would for
+    a program that formats values into its SQL.
     With `looks_at_parameters` every plan is OTHER, so that each parameter passes an adapter and
     each cursor learns of a text_factory. With `describes_commit` no plan is WRITE or RETURNING, so
     that the next write takes along what SET COMMIT said of it.
     """
 
-    __slots__ = ("describes_commit", "looks_at_parameters", "statements")
+    __slots__ = ("describes_commit", "looks_at_parameters", "statements", "steady")
 
     def __init__(self, looks_at_parameters: bool = False, describes_commit: bool = False) -> None:
         super().__init__()
         self.looks_at_parameters = looks_at_parameters
         self.describes_commit = describes_commit
         self.statements: dict[str, Statement] = {}
+        self.steady: dict[str, str] = {}
 
     def __missing__(self, sql: str) -> int:
         """Decide on a text.
@@ -71,6 +75,7 @@ class PlanBook(dict[str, int]):
         if len(self) >= REMEMBERED_TEXTS_MAX:
             self.clear()
             self.statements.clear()
+            self.steady.clear()
         lowered = sql.lower()
         plan = _PLAN_OF_START.get(lowered[:7], OTHER)
         if (
@@ -86,6 +91,9 @@ class PlanBook(dict[str, int]):
             or "\0" in sql
         ):
             plan = self._look_closer(sql)
+        if plan == READ and "limit" in lowered and (steady := steady_limits(sql)) is not None:
+            self.steady[sql] = steady
+            plan = LIMITED
         self[sql] = plan
         return plan
 
