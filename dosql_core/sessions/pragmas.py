@@ -44,19 +44,14 @@ def answer_pragma(session: HeadSession, statement: Statement) -> CommandResult |
     return None if answer is None else answer(session, pragma, value)
 
 
-def _journal_mode(session: HeadSession, pragma: Pragma, value: str | None) -> CommandResult | None:
-    if value is None or value == "wal":
-        return CommandResult(("journal_mode",), (("wal",),))
-    raise NotSupportedError(
-        f"journal_mode={value}: history is read from SQLite's WAL, so the mode stays wal",
-        hint="open the database with history=False to choose another mode",
-    )
+def _journal_mode(session: HeadSession, pragma: Pragma, value: str | None) -> CommandResult:
+    # history is read from the WAL; SQLite, too, answers with the mode in force when it keeps it
+    return CommandResult(("journal_mode",), (("wal",),))
 
 
-def _locking_mode(session: HeadSession, pragma: Pragma, value: str | None) -> CommandResult | None:
-    if value == "exclusive":
-        raise NotSupportedError("locking_mode=exclusive would keep history from reading the WAL")
-    return None
+def _locking_mode(session: HeadSession, pragma: Pragma, value: str | None) -> CommandResult:
+    # exclusive would keep history from reading the WAL
+    return CommandResult(("locking_mode",), (("normal",),))
 
 
 def _query_only(session: HeadSession, pragma: Pragma, value: str | None) -> CommandResult | None:

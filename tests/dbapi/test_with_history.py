@@ -7,6 +7,7 @@ import threading
 import pytest
 
 import dosql_dbapi
+from fixtures.programs import run_sqlite
 
 
 @pytest.fixture
@@ -69,6 +70,11 @@ def test_threads_write_one_database_without_a_lock_error(path):
 def test_journal_mode_stays_wal(path):
     con = dosql_dbapi.connect(path)
     assert con.execute("pragma journal_mode").fetchone() == ("wal",)
-    with pytest.raises(dosql_dbapi.NotSupportedError):
-        con.execute("pragma journal_mode = delete")
+    for mode in ("delete", "truncate", "'off'", "memory"):  # as where SQLite cannot change it
+        assert con.execute(f"pragma journal_mode = {mode}").fetchone() == ("wal",)
+    assert con.execute("pragma locking_mode = exclusive").fetchone() == ("normal",)
+    con.execute("create table t(a)")
+    con.commit()
     con.close()
+    stock = run_sqlite(path, "pragma journal_mode", "select name from sqlite_schema")
+    assert stock == [[["wal"]], [["t"]]]
