@@ -49,7 +49,7 @@ def test_a_limit_means_what_it_meant() -> None:
             connection.execute("insert into t values (1), (2), (3), (4)")
         for sql in ("select a from t limit ?1", "select a from t limit 1, ?1"):
             for limit in (0, 1, 3, -1, "2", 2.0, None, "x", 1.5):
-                told = []
+                told: list[object] = []
                 for connection in (ours, plain):
                     try:
                         told.append(connection.execute(sql, (limit,)).fetchall())
@@ -64,7 +64,12 @@ def test_a_statement_with_a_limit_is_compiled_once() -> None:
     with contextlib.closing(dosql_dbapi.connect(":memory:")) as connection:
         connection.execute("create table t(id integer primary key, a)")
         connection.executemany("insert into t(a) values (?)", [(n,) for n in range(10)])
-        connection.set_authorizer(lambda *_about: asked.append(1) or dosql_dbapi.SQLITE_OK)
+
+        def authorize(*_about: object) -> int:
+            asked.append(1)
+            return dosql_dbapi.SQLITE_OK
+
+        connection.set_authorizer(authorize)
         sql = "select a from t where id > ? limit ? offset ?"
         assert len(connection.execute(sql, (2, 1, 1)).fetchall()) == 1
         assert asked
