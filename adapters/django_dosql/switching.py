@@ -129,7 +129,9 @@ class _Connections(ConnectionHandler):
         opened = _opened_here()
         wrapper = opened.get(place.alias)
         if wrapper is None:
-            settings = self.settings[place.database]
+            settings = self.settings.get(place.database)
+            if settings is None:
+                raise self.exception_class(f"The connection '{place.alias}' doesn't exist.")
             options = {**settings["OPTIONS"], "branch": place.branch, "as_of": place.lsn}
             wrapper = import_module(f"{settings['ENGINE']}.base").DatabaseWrapper(
                 {**settings, "OPTIONS": options}, place.alias

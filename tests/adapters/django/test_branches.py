@@ -7,7 +7,14 @@ import pytest
 pytest.importorskip("django")
 
 from django.core.management import call_command
-from django.db import OperationalError, connection, connections, transaction
+from django.db import (
+    NotSupportedError,
+    OperationalError,
+    connection,
+    connections,
+    transaction,
+)
+from django.db.utils import ConnectionDoesNotExist
 
 from django_dosql import as_of, branch, describe_commit
 
@@ -103,3 +110,27 @@ def test_a_commit_tells_who_made_it_and_why(library):
         assert cursor.fetchone() == ("ann@example.org", "a new author")
     with pytest.raises(transaction.TransactionManagementError):
         describe_commit(message="of nothing")
+
+
+def test_a_database_that_is_not_in_the_settings_is_refused(library):
+    for use in (
+        lambda: branch("main", using="unheard of").__enter__(),
+        lambda: as_of(1, using="unheard of").__enter__(),
+        lambda: library.Author.objects.using("unheard of@main").count(),
+    ):
+        with pytest.raises(ConnectionDoesNotExist):
+            use()
+
+
+def test_a_database_of_another_backend_has_no_branches(library, tmp_path):
+    connections.settings["stock"] = {
+        **connections.settings["default"],
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": tmp_path / "stock.sqlite3",
+    }
+    try:
+        with pytest.raises(NotSupportedError, match=r"'stock'.*no history"):
+            branch("main", using="stock").__enter__()
+    finally:
+        connections["stock"].close()
+        del connections["stock"], connections.settings["stock"]
