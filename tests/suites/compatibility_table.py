@@ -27,6 +27,7 @@ TITLES = {
     "alembic-suite": "Alembic",
     "peewee-suite": "Peewee",
     "django-suite": "Django",
+    "third-party": "Projects built on Django or SQLAlchemy",
     "pyiceberg-suite": "pyiceberg's tests for a REST catalog",
 }
 

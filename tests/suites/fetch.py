@@ -83,6 +83,36 @@ ARCHIVES = {
         "6.1.3",
         "b5d2d9e35295065d13b1927b3f19a59bd119f737aa6299def14ccca1ae3c8c0d",
     ),
+    "djangorestframework": SourceArchive(
+        "djangorestframework",
+        "3.18.3",
+        "446a9b352e7eff630421ab3f2328bd2401b109a9470afa4a31189994911ed030",
+    ),
+    "django-filter": SourceArchive(
+        "django-filter",
+        "26.2",
+        "fd5cc83995fbe9f5f07fb5dcda16fde0f04de1ecf8ef82628b6c0ec921b751af",
+    ),
+    "django-treebeard": SourceArchive(
+        "django-treebeard",
+        "7.0.3",
+        "eb25678a4e79bdcc315c3cf2158c33a8ade5f51cf4df220909abc603bbd62681",
+    ),
+    "flask-sqlalchemy": SourceArchive(
+        "flask-sqlalchemy",
+        "3.1.1",
+        "e4b68bb881802dda1a7d878b2fc84c06d1ee57fb40b874d3dc97dabfa36b8312",
+    ),
+    "sqlmodel": SourceArchive(
+        "sqlmodel",
+        "0.0.50",
+        "8828720c5b6c397df72cdd055286846a352b614da80c1ba05ab7a57b2bb90821",
+    ),
+    "sqlalchemy-utils": SourceArchive(
+        "sqlalchemy-utils",
+        "0.43.0",
+        "7e8741dbc2c0f992d2181cd69de13de292b3a2a5305a9da832e10d540abcedbf",
+    ),
 }
 
 
