@@ -6,6 +6,7 @@ pytest_plugins = (
     "fixtures.databases",
     "fixtures.crash",
     "fixtures.forks",
+    "fixtures.streams",
     "fixtures.command_line",
     "fixtures.full_disk",
     "fixtures.servers",

@@ -6,25 +6,14 @@ import asyncio
 
 import pytest
 
-import dosql_dbapi
-from dosql_core.database import open_database
 from dosql_core.errors import ChangeDecodeError
 
 pa = pytest.importorskip("pyarrow")
 
 
 @pytest.fixture
-def con(database_path):
-    con = dosql_dbapi.connect(database_path, isolation_level=None)
-    con.execute("create table t(id integer primary key, name text, size real, other)")
-    yield con
-    con.close()
-
-
-@pytest.fixture
-def database(con, database_path):
-    with open_database(database_path) as database:
-        yield database
+def stream_schema():
+    return "create table t(id integer primary key, name text, size real, other)"
 
 
 def test_a_batch_holds_the_rows_of_one_table(con, database):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 import dosql_dbapi
-from dosql_core.database import open_database
 from fixtures.programs import run_program, run_sqlite
 
 SCHEMA = """
@@ -23,25 +22,16 @@ SCHEMA = """
     create trigger entry_gone after delete on entry begin
         insert into audit values ('entry');
     end;
+    pragma foreign_keys = on;
+    insert into account values (1, 'ann', 10), (2, 'bob', 20), (3, 'cid', 30);
+    insert into entry values (11, 1), (12, 1), (21, 2);
+    insert into note values ('x', 11), ('y', null);
 """
 
 
 @pytest.fixture
-def con(database_path):
-    con = dosql_dbapi.connect(database_path, isolation_level=None)
-    con.executescript(SCHEMA)
-    con.execute("pragma foreign_keys = on")
-    con.execute("insert into account values (1, 'ann', 10), (2, 'bob', 20), (3, 'cid', 30)")
-    con.execute("insert into entry values (11, 1), (12, 1), (21, 2)")
-    con.execute("insert into note values ('x', 11), ('y', null)")
-    yield con
-    con.close()
-
-
-@pytest.fixture
-def database(con, database_path):
-    with open_database(database_path) as database:
-        yield database
+def stream_schema():
+    return SCHEMA
 
 
 def causes(database, start):
@@ -147,6 +137,25 @@ def test_many_rows_have_one_cause_together(con, database):
     con.execute("delete from account where id = 3")
     told = causes(database, start)
     assert [cause for _, table, _, cause in told if table == "entry"] == ["foreign key"] * 3000
+
+
+def test_many_rows_changed_for_two_reasons_are_told_to_have_none(con, database):
+    con.execute("begin")
+    con.executemany("insert into entry(account) values (?)", [(3,)] * 1500)
+    con.executemany("insert into entry(account) values (?)", [(2,)] * 1500)
+    con.execute("commit")
+    start = con.lsn
+    con.execute("begin")
+    con.execute("delete from account where id = 3")
+    con.execute("delete from entry where account = 2")
+    con.execute("commit")
+    told = causes(database, start)
+    assert {cause for _, table, _, cause in told if table == "entry"} == {None}
+    start = con.lsn
+    con.execute("delete from entry where id = 11")  # the next transaction is told of anew
+    assert {cause for _, table, _, cause in causes(database, start) if table == "audit"} == {
+        "trigger entry_gone"
+    }
 
 
 def test_a_statement_that_fails_leaves_no_cause_behind(con, database):

@@ -18,19 +18,9 @@ from dosql_core.options import DatabaseOptions
 SOON = RetryPolicy(first_pause_seconds=0.001)
 
 
-@pytest.fixture
-def con(database_path):
-    con = dosql_dbapi.connect(database_path, isolation_level=None)
-    con.execute("create table t(id integer primary key, a)")
-    yield con
-    con.close()
-
-
-@pytest.fixture
-def database(con, database_path):
-    with open_database(database_path) as database:
-        database.changes.slots.create("s")
-        yield database
+@pytest.fixture(autouse=True)
+def slot(database):
+    database.changes.slots.create("s")
 
 
 def insert(con, *keys):

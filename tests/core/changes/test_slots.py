@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-import dosql_dbapi
 from dosql_core.database import open_database
 from dosql_core.errors import (
     ChangesNotKeptError,
@@ -16,20 +15,6 @@ from dosql_core.errors import (
     SlotNotFoundError,
 )
 from dosql_core.options import Retention
-
-
-@pytest.fixture
-def con(database_path):
-    con = dosql_dbapi.connect(database_path, isolation_level=None)
-    con.execute("create table t(id integer primary key, a)")
-    yield con
-    con.close()
-
-
-@pytest.fixture
-def database(con, database_path):
-    with open_database(database_path) as database:
-        yield database
 
 
 @pytest.fixture

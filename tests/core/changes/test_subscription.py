@@ -23,17 +23,8 @@ from fixtures.programs import run_program, run_sqlite
 
 
 @pytest.fixture
-def con(database_path):
-    con = dosql_dbapi.connect(database_path, isolation_level=None)
-    con.execute("create table account(id integer primary key, owner text, balance real)")
-    yield con
-    con.close()
-
-
-@pytest.fixture
-def database(con, database_path):
-    with open_database(database_path) as database:
-        yield database
+def stream_schema():
+    return "create table account(id integer primary key, owner text, balance real)"
 
 
 def told(events):

@@ -335,7 +335,7 @@ def test_merges_with_renames_are_those_without_them(tmp_path, seed):
                 scramble(sides[branch], chance, chance.randrange(8))
             into, source = chance.sample(branches, 2)
             called = {**sides[source][1].names, **sides[into][1].names}
-            found = []
+            found: list[set[tuple[Any, ...]]] = []
             for database in (still, moving):
                 conflicts = database.branches.merge(source, into, dry_run=True).conflicts
                 found.append({(c.table, *c.key.values(), c.columns) for c in conflicts})
