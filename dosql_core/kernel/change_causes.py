@@ -25,6 +25,7 @@ _CODES = {
     "UPDATE": apsw.SQLITE_UPDATE,
     "DELETE": apsw.SQLITE_DELETE,
 }
+_UPDATE = _CODES["UPDATE"]
 _TAIL_BYTES = 1 << 16
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -74,6 +75,8 @@ class CauseRecorder:
                 self._by_target.setdefault(target, []).append(effect)
         self._tables: dict[str, dict[int | None, str | None]] = {}
         self._spilled: dict[str, set[str | None]] = {}
+        # What need not be entered again: such a table's rows are no longer told apart.
+        self._settled: set[tuple[str, str | None]] = set()
         self._is_worth_telling = False
         self.given: str | None = None
         kernel.preupdate_hook(self._noting(), id=_HOOK)
@@ -87,6 +90,7 @@ class CauseRecorder:
         if self._tables:
             self._tables.clear()
             self._spilled.clear()
+            self._settled.clear()
             self._is_worth_telling = False
 
     def take(self) -> str | None:
@@ -114,28 +118,48 @@ class CauseRecorder:
         return _to_json(told) if told else None
 
     def _noting(self) -> Callable[[apsw.PreUpdate], None]:
-        tables, spilled, without_rowids = self._tables, self._spilled, self._without_rowids
+        causes: dict[str, set[str]] = {}
+        for (_, table), effects in self._by_target.items():
+            causes.setdefault(table, set()).update(effect.cause for effect in effects)
+        if any(len(several) > 1 for several in causes.values()):
+            return self._noting_what_set_it_off()
+        return self._noting_the_only_cause({table: cause for table, (cause,) in causes.items()})
+
+    def _noting_the_only_cause(self, causes: dict[str, str]) -> Callable[[apsw.PreUpdate], None]:
+        """Where only one thing changes the rows of a table, what set it off need not be known."""
+        settled = self._settled
+
+        def note(change: apsw.PreUpdate) -> None:
+            # Most rows need no more than these lines, which are what causes cost.
+            depth, table = change.depth, change.table_name
+            cause = self.given
+            if cause is None:
+                if depth:
+                    cause = causes.get(table, _SOME_TRIGGER)
+                elif table not in causes:
+                    return
+                if (table, cause) in settled:
+                    return
+            self._enter(change, table, cause)
+
+        return note
+
+    def _noting_what_set_it_off(self) -> Callable[[apsw.PreUpdate], None]:
+        settled = self._settled
         by_target = {(_CODES[did], table): e for (did, table), e in self._by_target.items()}
         written = {table for _, table in by_target}
         set_off = {(_CODES[e.fires_on[0]], e.fires_on[1]) for e in self.known.effects}
-        telling = {
-            table: frozenset(
-                code for code in _CODES.values() if table in written or (code, table) in set_off
-            )
-            for table in written | {table for _, table in set_off}
-        }
-        nothing: frozenset[int] = frozenset()
+        telling = set_off | {(code, table) for code in _CODES.values() for table in written}
         happened: dict[int, tuple[int, str]] = {}
         known: dict[object, str] = {}
-        update = _CODES["UPDATE"]
 
         def note(change: apsw.PreUpdate) -> None:
-            # Most changes set nothing off and nothing sets them off: these lines are their cost.
-            depth, table, code = change.depth, change.table_name, change.opcode
+            depth, table = change.depth, change.table_name
+            target = change.opcode, table
             cause = self.given
-            if depth == 0 and cause is None and code not in telling.get(table, nothing):
+            if depth == 0 and cause is None and target not in telling:
                 return
-            happened[depth] = target = (code, table)
+            happened[depth] = target
             if cause is None:
                 if depth:
                     by = happened.get(depth - 1)
@@ -144,28 +168,33 @@ class CauseRecorder:
                         cause = known[target, by] = _cause(by_target.get(target, ()), by)
                 elif table not in written:
                     return
-            if cause is not None:
-                self._is_worth_telling = True
-            several = spilled.get(table)
-            if several is not None:
-                several.add(cause)
-                return
-            if change.database_name != "main":
-                return
-            rows = tables.get(table)
-            if rows is None:
-                rows = tables[table] = {}
-                if table in without_rowids:
-                    spilled[table] = {cause}
-                    return
-            rows.setdefault(change.rowid, cause)
-            if code == update:
-                rows.setdefault(change.rowid_new, cause)
-            if len(rows) > _ROWS_OF_A_TABLE_MAX:
-                spilled[table] = set(rows.values())
-                rows.clear()
+            if (table, cause) not in settled:
+                self._enter(change, table, cause)
 
         return note
+
+    def _enter(self, change: apsw.PreUpdate, table: str, cause: str | None) -> None:
+        if cause is not None:
+            self._is_worth_telling = True
+        several = self._spilled.get(table)
+        if several is not None:
+            several.add(cause)
+            self._settled.add((table, cause))
+            return
+        if change.database_name != "main":
+            return
+        rows = self._tables.get(table)
+        if rows is None:
+            rows = self._tables[table] = {}
+            if table in self._without_rowids:
+                self._spilled[table] = {cause}
+                return
+        rows.setdefault(change.rowid, cause)
+        if change.opcode == _UPDATE:
+            rows.setdefault(change.rowid_new, cause)
+        if len(rows) > _ROWS_OF_A_TABLE_MAX:
+            self._spilled[table] = set(rows.values())
+            rows.clear()
 
 
 def _cause(candidates: Iterable[Effect], set_off_by: tuple[int, str] | None) -> str:
