@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apsw
@@ -57,6 +57,15 @@ def run(
     cursor = apsw.Cursor(connection)
     try:
         return cursor.execute(sql, tuple(parameters)).fetchall()
+    finally:
+        cursor.close(True)
+
+
+def run_many(connection: apsw.Connection, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+    """Run one statement with each of the parameters; it is prepared once."""
+    cursor = apsw.Cursor(connection)
+    try:
+        cursor.executemany(sql, rows)
     finally:
         cursor.close(True)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from dosql_core.errors import IntegrityError
 from dosql_core.history.table_copy import rowid_name
 from dosql_core.identifiers import SqlValue
-from dosql_core.kernel.connection import KernelError, run
+from dosql_core.kernel.connection import KernelError, run, run_many
 from dosql_core.kernel.error_translation import translate
 from dosql_core.language.tokens import quoted_name
 from dosql_core.merging.conflict import ConflictKind, RowResult
@@ -19,6 +22,7 @@ from dosql_core.rows.row_change import NamedValues, is_same_value
 Refused = tuple[RowResult, ConflictKind, str]
 """A row that could not be written, in which way, and what SQLite said."""
 
+_Statement = tuple[str, tuple[SqlValue, ...]]
 _GONE = "the row is not there any more as it was"
 
 
@@ -29,12 +33,35 @@ def apply_rows(kernel: Any, results: Iterable[RowResult]) -> list[Refused]:
     again for as long as anything else succeeds. Triggers and foreign keys must be off.
     """
     waiting = sorted(results, key=_deletes_first)
+    if _applied_at_once(kernel, waiting):
+        return []
     while waiting:
         failed = [r for r in waiting if broken_constraint(partial(_apply, kernel, r))]
         if len(failed) == len(waiting):
             return _swapped_or_refused(kernel, failed)
         waiting = failed
     return []
+
+
+def _applied_at_once(kernel: Any, results: Sequence[RowResult]) -> bool:
+    """Carry all results out in few calls; False, and nothing done, when a row has to wait."""
+    if any(is_keyless(result.key, result.before or result.after) for result in results):
+        return False  # where such a row is depends on what was done before
+    statements = (made for result in results for made in _statements(kernel, result))
+    run(kernel, "SAVEPOINT _dosql_rows")
+    try:
+        for sql, group in groupby(statements, key=itemgetter(0)):
+            run_many(kernel, sql, [values for _, values in group])
+    except KernelError as cause:
+        run(kernel, "ROLLBACK TO _dosql_rows")
+        error = translate(cause)
+        if isinstance(error, IntegrityError):
+            return False
+        raise error from cause
+    finally:
+        if kernel.in_transaction:
+            run(kernel, "RELEASE _dosql_rows")
+    return True
 
 
 def broken_constraint(act: Callable[[], None]) -> str | None:
@@ -60,19 +87,26 @@ def _deletes_first(result: RowResult) -> int:
 
 
 def _apply(kernel: Any, result: RowResult) -> None:
+    for sql, values in _statements(kernel, result):
+        run(kernel, sql, values)
+
+
+def _statements(kernel: Any, result: RowResult) -> Iterator[_Statement]:
+    """What makes the row what it has to become; nothing where no column changes."""
     if result.after is None:
-        _delete(kernel, result)
+        yield _deletion(kernel, result)
     elif result.before is None:
-        _insert(kernel, result)
-    else:
-        before = result.before
-        changed = {
-            name: value
-            for name, value in result.after.items()
-            if name not in before or not is_same_value(before[name], value)
-        }
-        if changed:
-            _update(kernel, result, changed)
+        yield _insertion(result)
+    elif changed := _changed(result.before, result.after):
+        yield _updating(kernel, result, changed)
+
+
+def _changed(before: NamedValues, after: NamedValues) -> NamedValues:
+    return {
+        name: value
+        for name, value in after.items()
+        if name not in before or not is_same_value(before[name], value)
+    }
 
 
 def _swapped_or_refused(kernel: Any, results: Sequence[RowResult]) -> list[Refused]:
@@ -82,19 +116,19 @@ def _swapped_or_refused(kernel: Any, results: Sequence[RowResult]) -> list[Refus
     for result in results:
         said = None
         if result.before is not None:
-            said = broken_constraint(partial(_delete, kernel, result))
+            said = broken_constraint(partial(_apply, kernel, replace(result, after=None)))
         if said is None:
             out.append(result)
         else:
             refused.append((result, ConflictKind.MODIFY_MODIFY, said))
     for result in out:
-        said = broken_constraint(partial(_insert, kernel, result))
+        said = broken_constraint(partial(_apply, kernel, replace(result, before=None)))
         if said is not None:
             refused.append((result, _kind_of(said), said))
     for result, kind, _ in refused:  # the row as it was, for what is looked at next
         if result.before is not None and kind is not ConflictKind.MODIFY_MODIFY:
             was = RowResult(result.table, result.key, None, result.before)
-            broken_constraint(partial(_insert, kernel, was))
+            broken_constraint(partial(_apply, kernel, was))
     return refused
 
 
@@ -104,32 +138,30 @@ def _kind_of(said: str) -> ConflictKind:
     return ConflictKind.NOT_NULL if "NOT NULL" in said else ConflictKind.CHECK
 
 
-def _insert(kernel: Any, result: RowResult) -> None:
+def _insertion(result: RowResult) -> _Statement:
     assert result.after is not None
     row = result.after
     names = ", ".join(map(quoted_name, row))
     places = ", ".join("?" * len(row))
-    run(
-        kernel,
+    return (
         f"INSERT{_evicting(result)} INTO main.{quoted_name(result.table)}({names})"
         f" VALUES ({places})",
         tuple(row.values()),
     )
 
 
-def _update(kernel: Any, result: RowResult, changed: NamedValues) -> None:
+def _updating(kernel: Any, result: RowResult, changed: NamedValues) -> _Statement:
     assigned = ", ".join(f"{quoted_name(name)} = ?" for name in changed)
     where, values = _place(kernel, result)
-    run(
-        kernel,
+    return (
         f"UPDATE{_evicting(result)} main.{quoted_name(result.table)} SET {assigned} WHERE {where}",
         (*changed.values(), *values),
     )
 
 
-def _delete(kernel: Any, result: RowResult) -> None:
+def _deletion(kernel: Any, result: RowResult) -> _Statement:
     where, values = _place(kernel, result)
-    run(kernel, f"DELETE FROM main.{quoted_name(result.table)} WHERE {where}", values)
+    return f"DELETE FROM main.{quoted_name(result.table)} WHERE {where}", values
 
 
 def _evicting(result: RowResult) -> str:

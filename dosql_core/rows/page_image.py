@@ -109,6 +109,7 @@ class PageImage:
         self._index_limits = PayloadLimits.for_indexes(usable)
         self._usable_bytes = usable
         self._kinds: dict[int, int] = {}
+        self._below: dict[int, tuple[list[int], list[int]]] = {}
         kept = max(KEPT_BYTES_MAX // max(pages.page_size, 1), 16)
         self.read_page: Callable[[int], bytes] = lru_cache(kept)(pages.read_page)
         self._header = header
@@ -126,6 +127,7 @@ class PageImage:
         moved._index_limits = self._index_limits
         moved._usable_bytes = self._usable_bytes
         moved._kinds = {}
+        moved._below = {}
         moved.read_page = pages.read_page
         moved._header = self._header if is_header_same else pages.read_page(1)
         moved.encoding = self.encoding
@@ -187,8 +189,7 @@ class PageImage:
         for _ in range(_DEPTH_MAX):
             if self.kind(page) != INTERIOR_TABLE:
                 return page
-            below = self.children(page)
-            page = below[bisect_left(self._child_keys(page), rowid)]
+            page = self._child(page, rowid)
         raise CorruptStoreError(f"the tree of page {root} runs in circles")
 
     def is_below(self, root: int, page: int, rowid: int) -> bool:
@@ -199,8 +200,7 @@ class PageImage:
                 return True
             if self.kind(reached) != INTERIOR_TABLE:
                 return False
-            below = self.children(reached)
-            reached = below[bisect_left(self._child_keys(reached), rowid)]
+            reached = self._child(reached, rowid)
         raise CorruptStoreError(f"the tree of page {root} runs in circles")
 
     def rowid_below(self, page: int) -> int | None:
@@ -220,6 +220,13 @@ class PageImage:
     def children(self, page: int) -> list[int]:
         """The pages below an interior page, from left to right."""
         return self._take_apart("children", page, children)  # type: ignore[no-any-return]
+
+    def _child(self, page: int, rowid: int) -> int:
+        """The page below an interior one through which the way to a row leads."""
+        known = self._below.get(page)
+        if known is None:  # kept by page alone, for the version of a page takes long to find
+            known = self._below[page] = self.children(page), self._child_keys(page)
+        return known[0][bisect_left(known[1], rowid)]
 
     def _child_keys(self, page: int) -> list[int]:
         return self._take_apart("child keys", page, child_keys)  # type: ignore[no-any-return]

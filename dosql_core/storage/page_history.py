@@ -138,6 +138,7 @@ class PageView:
         them has, whatever the size of the database.
         """
         candidates: set[int] = set()
+        must_compare = False
         here = {layer.branch_id: layer for layer in self._branches}
         there = {layer.branch_id: layer for layer in other._branches}
         for branch_id in here.keys() | there.keys():
@@ -147,6 +148,9 @@ class PageView:
             common = min(layer.lsn for layer in layers) if len(layers) == 2 else Lsn(-1)
             if newer.lsn > common:
                 candidates |= newer.pages_after(common)
+                # A branch's own version hides its parent's, so what it wrote since is another one.
+                own = self._branches[0], other._branches[0]
+                must_compare |= all(newer is not layer for layer in own)
         page_count = max(self.page_count, other.page_count)
         limits = [layer.page_limit for layer in (*self._branches, *other._branches)]
         candidates.update(range(min(limits, default=0) + 1, page_count + 1))
@@ -156,6 +160,7 @@ class PageView:
             if page <= page_count
             and (
                 page > min(self.page_count, other.page_count)
+                or not must_compare
                 or self.version(page) != other.version(page)
             )
         ]
