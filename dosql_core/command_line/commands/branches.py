@@ -9,6 +9,7 @@ import typer
 from dosql_core.command_line.commands.merges import add_merge_commands
 from dosql_core.command_line.commands.parameters import (
     AsOfOption,
+    BranchName,
     DatabasePath,
     JsonOption,
     examples,
@@ -26,8 +27,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Fork a database, and look after the forks.",
 )
-
-BranchName = Annotated[str, typer.Argument(metavar="NAME", help="The branch.", show_default=False)]
 
 
 @app.command("list", epilog=examples("dosql branch list app.db"))

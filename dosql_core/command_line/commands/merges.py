@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json as json_module
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
 
-from dosql_core.command_line.commands.parameters import DatabasePath, JsonOption, examples
+from dosql_core.command_line.commands.parameters import (
+    BranchName,
+    DatabasePath,
+    JsonOption,
+    MessageOption,
+    examples,
+)
 from dosql_core.command_line.commands.printing import print_json, print_table
 from dosql_core.command_line.opening import open_existing
 from dosql_core.command_line.values import sql_literal
@@ -18,10 +25,10 @@ from dosql_core.identifiers import MAIN_BRANCH
 from dosql_core.merging.conflict import Conflict
 from dosql_core.merging.conflict_listing import resolution_text
 from dosql_core.merging.merge_task import MergeResult
+from dosql_core.merging.mergeable_branches import MergeableBranches
 from dosql_core.merging.pending_merge import OpenConflict, row_from_json
 from dosql_core.rows.row_change import NamedValues
 
-BranchName = Annotated[str, typer.Argument(metavar="NAME", help="The branch.", show_default=False)]
 IntoOption = Annotated[
     str, typer.Option("--into", metavar="NAME", help="The branch that gets the changes.")
 ]
@@ -36,7 +43,6 @@ UsingOption = Annotated[
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only tell what would happen.")]
 AuthorOption = Annotated[str | None, typer.Option("--author", help="Who, for the log.")]
-MessageOption = Annotated[str | None, typer.Option("--message", "-m", help="Why.")]
 LsnArgument = Annotated[int, typer.Argument(metavar="LSN", help="A commit.", show_default=False)]
 ThroughOption = Annotated[
     int | None, typer.Option("--to", metavar="LSN", help="The commits up to this one.")
@@ -101,21 +107,17 @@ def merge(
     Where both changed one value to something else, the merge stays pending until its conflicts are
     resolved, unless --using decides them.
     """
-    with open_existing(database) as opened:
-        try:
-            done = opened.branches.merge(
-                name,
-                into,
-                using,
-                dry_run=dry_run,
-                squash=squash,
-                fast_forward_only=fast_forward_only,
-                author=author,
-                message=message,
-            )
-        except MergeConflictError as error:
-            _print_refused(error, json)
-            raise
+    with _branches(database, json) as branches:
+        done = branches.merge(
+            name,
+            into,
+            using,
+            dry_run=dry_run,
+            squash=squash,
+            fast_forward_only=fast_forward_only,
+            author=author,
+            message=message,
+        )
     _print_done(done, f"merged into {into}", dry_run, json)
 
 
@@ -170,12 +172,8 @@ def complete(
     json: JsonOption = False,
 ) -> None:
     """Commit the pending merge as its conflicts were resolved."""
-    with open_existing(database) as opened:
-        try:
-            done = opened.branches.complete(into, author=author, message=message)
-        except MergeConflictError as error:
-            _print_refused(error, json)
-            raise
+    with _branches(database, json) as branches:
+        done = branches.complete(into, author=author, message=message)
     _print_done(done, f"merged into {into}", False, json)
 
 
@@ -198,14 +196,10 @@ def revert(
     json: JsonOption = False,
 ) -> None:
     """Take a commit back, as a new commit; what was changed later stays."""
-    with open_existing(database) as opened:
-        try:
-            done = opened.branches.revert(
-                lsn, through, branch, using, dry_run=dry_run, author=author, message=message
-            )
-        except MergeConflictError as error:
-            _print_refused(error, json)
-            raise
+    with _branches(database, json) as branches:
+        done = branches.revert(
+            lsn, through, branch, using, dry_run=dry_run, author=author, message=message
+        )
     _print_done(done, f"taken back on {branch}", dry_run, json)
 
 
@@ -224,21 +218,17 @@ def cherry_pick(
     json: JsonOption = False,
 ) -> None:
     """Make a commit of another branch here, too."""
-    with open_existing(database) as opened:
-        try:
-            done = opened.branches.cherry_pick(
-                lsn,
-                source,
-                into,
-                using,
-                through=through,
-                dry_run=dry_run,
-                author=author,
-                message=message,
-            )
-        except MergeConflictError as error:
-            _print_refused(error, json)
-            raise
+    with _branches(database, json) as branches:
+        done = branches.cherry_pick(
+            lsn,
+            source,
+            into,
+            using,
+            through=through,
+            dry_run=dry_run,
+            author=author,
+            message=message,
+        )
     _print_done(done, f"made on {into}", dry_run, json)
 
 
@@ -256,17 +246,24 @@ def rebase(
     json: JsonOption = False,
 ) -> None:
     """Have a branch begin at the present of its parent, with its own commits on top."""
-    with open_existing(database) as opened:
-        try:
-            done = opened.branches.rebase(name, onto, using, squash=squash, message=message)
-        except MergeConflictError as error:
-            _print_refused(error, json)
-            raise
+    with _branches(database, json) as branches:
+        done = branches.rebase(name, onto, using, squash=squash, message=message)
     if json:
         print_json(done)
         return
     made = f"{counted(done.commits, 'commit')} made again, {done.skipped} were there already"
     print(f"{done.branch} begins at LSN {done.fork_lsn} of {done.onto}: {made}")
+
+
+@contextlib.contextmanager
+def _branches(database: str, json: bool) -> Iterator[MergeableBranches]:
+    """The branches of a database; where the block ends in conflicts they are shown."""
+    with open_existing(database) as opened:
+        try:
+            yield opened.branches
+        except MergeConflictError as error:
+            _print_refused(error, json)
+            raise
 
 
 def _decided(text: str) -> NamedValues | str | None:

@@ -19,6 +19,8 @@ BranchOption = Annotated[
     str | None,
     typer.Option("--branch", "-b", metavar="NAME", help="On this branch; main by default."),
 ]
+BranchName = Annotated[str, typer.Argument(metavar="NAME", help="The branch.", show_default=False)]
+MessageOption = Annotated[str | None, typer.Option("--message", "-m", help="Why.")]
 AsOfOption = Annotated[
     str | None,
     typer.Option("--as-of", metavar="MOMENT", help=f"As of a moment: {MOMENT_HELP}."),

@@ -12,6 +12,7 @@ from dosql_core.command_line.commands.parameters import (
     BranchOption,
     DatabasePath,
     JsonOption,
+    MessageOption,
     examples,
 )
 from dosql_core.command_line.commands.printing import print_json
@@ -40,7 +41,7 @@ def restore(
         typer.Option(metavar="FILE", help="Change nothing; write a new SQLite file instead."),
     ] = None,
     author: Annotated[str | None, typer.Option(help="Who, for the log.")] = None,
-    message: Annotated[str | None, typer.Option("--message", "-m", help="Why.")] = None,
+    message: MessageOption = None,
     rebuild_head: Annotated[
         bool,
         typer.Option(
