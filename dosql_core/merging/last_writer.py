@@ -7,8 +7,17 @@ from collections.abc import Iterator
 from dosql_core.history.differences import Difference
 from dosql_core.history.time_travel import ResolvedMoment
 from dosql_core.identifiers import Lsn, Microseconds
-from dosql_core.merging.conflict import Conflict, Resolution, RowName, Side, row_name
+from dosql_core.merging.conflict import (
+    Conflict,
+    Resolution,
+    RowName,
+    Side,
+    decide_nothing,
+    row_name,
+)
 from dosql_core.merging.merge_task import MergedDatabase, MergeTask, present_of
+from dosql_core.merging.merged_names import MomentNames
+from dosql_core.merging.three_moments import ThreeMoments
 from dosql_core.rows.row_change import RowChange
 
 _Written = tuple[Microseconds, RowChange]
@@ -24,8 +33,12 @@ class LastWriter:
         base = task.bases[0]
         history = database.known(base.branch_id)
         since = history.commit(base.lsn).committed_at if base.lsn else Microseconds(0)
-        self._ours = _Writes(database, present_of(database, task.target_id), since)
-        self._theirs = _Writes(database, task.theirs, since)
+        ours = present_of(database, task.target_id)
+        with ThreeMoments(database, task.bases, ours, task.theirs, task.roots) as moments:
+            of = moments.find_names(decide_nothing).of
+        base_names = of[Side.BASE]
+        self._ours = _Writes(database, ours, since, of[Side.OURS].beside(base_names))
+        self._theirs = _Writes(database, task.theirs, since, of[Side.THEIRS].beside(base_names))
 
     def __call__(self, conflict: Conflict) -> Resolution | None:
         """The side that wrote last."""
@@ -41,8 +54,13 @@ class _Writes:
     """The rows one side wrote, newest first, as far back as anybody has asked."""
 
     def __init__(
-        self, database: MergedDatabase, present: ResolvedMoment, since: Microseconds
+        self,
+        database: MergedDatabase,
+        present: ResolvedMoment,
+        since: Microseconds,
+        names: MomentNames,
     ) -> None:
+        self._names = names
         self._seen: dict[RowName, list[_Written]] = {}
         self._commits = self._backwards(database, present, since)
 
@@ -56,7 +74,8 @@ class _Writes:
             written = next(self._commits, None)
             if written is None:
                 return None
-            for at, change in written:
+            for at, said in written:
+                change = self._names.renamed(said, self._names)
                 self._seen.setdefault(row_name(change.table, change.key), []).append((at, change))
 
     @staticmethod

@@ -13,6 +13,7 @@ from dosql_core.history.log import Parents
 from dosql_core.identifiers import MAIN_BRANCH, BranchId
 from dosql_core.merging.conflict import (
     Conflict,
+    ConflictKind,
     Decide,
     Policy,
     Resolution,
@@ -325,7 +326,16 @@ class MergeableBranches(Branches):
         if resolution == "newest":
             return LastWriter(self._database, task)
         fixed = resolution_from(resolution)
-        return lambda _conflict: fixed
+
+        def decide(conflict: Conflict) -> Resolution | None:
+            if fixed.side is None and conflict.kind is ConflictKind.SCHEMA:
+                raise ProgrammingError(
+                    f"found a row as the resolution of a schema conflict in {conflict.table}, "
+                    "expected ours, theirs or base"
+                )
+            return fixed
+
+        return decide
 
     def _name(self, branch_id: BranchId) -> str:
         return self._database.refs().branches[branch_id].name

@@ -57,6 +57,15 @@ class MomentNames:
             after=_renamed(change.after, now),
         )
 
+    def beside(self, other: MomentNames) -> MomentNames:
+        """Those of a moment between this one and another, which may have names of either."""
+        tables = {**other.tables, **self.tables}
+        columns = {
+            table: {**other.columns_of(table), **self.columns_of(table)}
+            for table in other.columns.keys() | self.columns.keys()
+        }
+        return MomentNames(tables, columns)
+
     def statements(self) -> list[str]:
         """What brings a database of the moment to the names of the merge."""
         said = [

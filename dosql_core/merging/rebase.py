@@ -73,7 +73,7 @@ def rebase_branch(
     made = branches.create(new_name, ground.name)
     try:
         count, skipped = _replay(
-            database, old, new_name, (first, newest), decide, squash=squash, message=message
+            database, old, ground, new_name, (first, newest), decide, squash=squash, message=message
         )
         with database.unused_head(old.id, name):
             if database.known(old.id).newest_lsn != newest:
@@ -104,6 +104,7 @@ def _first_own(database: MergedDatabase, old: BranchRef, ground: BranchRef) -> L
 def _replay(
     database: MergedDatabase,
     old: BranchRef,
+    ground: BranchRef,
     new_name: str,
     lsns: tuple[Lsn, Lsn],
     decide: Decide,
@@ -129,10 +130,11 @@ def _replay(
         try:
             done = carry_out(database, task, decide)
         except MergeConflictError as error:
+            found = str(error).replace(new_name, ground.name)
             raise MergeConflictError(
-                f"{task.source} contradicts what it is rebased onto: {error}",
+                f"{task.source} contradicts {ground.name!r}, so nothing is rebased: {found}",
                 error.conflicts,
-                hint="REBASE BRANCH ... USING OURS or THEIRS decides; or MERGE BRANCH into it",
+                hint="USING OURS or THEIRS, or in Python a function, decides; or merge it instead",
             ) from error
         if done.lsn is None:
             skipped += 1

@@ -9,7 +9,7 @@ from dosql_core.history.differences import Difference
 from dosql_core.history.table_copy import NO_NAME, rowid_name
 from dosql_core.history.time_travel import ResolvedMoment, SealedHistory
 from dosql_core.merging.conflict import Conflict, Decide, RowResult, Side
-from dosql_core.merging.merged_names import SideNames, merge_names
+from dosql_core.merging.merged_names import MergedNames, SideNames, merge_names
 from dosql_core.merging.renamed_schema import in_merged_names
 from dosql_core.merging.schema_merge import (
     Names,
@@ -124,7 +124,7 @@ class ThreeMoments:
 
         From here on everything goes by the names of the merge.
         """
-        self._name(decide)
+        self._go_by(self.find_names(decide))
         ours, theirs = self._changes
         schemas = ThreeSchemas(
             self.base_schema,
@@ -156,19 +156,22 @@ class ThreeMoments:
             conflicts += left
         return results, plan, conflicts, crossed
 
-    def _name(self, decide: Decide) -> None:
+    def find_names(self, decide: Decide) -> MergedNames:
+        """What a merge calls tables and columns; `decide` chooses where both renamed one."""
         ours, theirs = (
             SideNames(difference.schemas[1], tables, self._renamed_columns(difference, tables))
             for difference, tables in zip(
                 (self._our_difference, self._their_difference), self._renamed_tables, strict=True
             )
         )
-        base = self._our_difference.schemas[0]
-        self.names = merge_names(base, ours, theirs, decide)
-        of = self.names.of
+        return merge_names(self._our_difference.schemas[0], ours, theirs, decide)
+
+    def _go_by(self, names: MergedNames) -> None:
+        self.names, of = names, names.of
+        base, ours = self._our_difference.schemas
         self.base_schema = in_merged_names(base, of[Side.BASE])
-        self.our_schema = in_merged_names(ours.schema, of[Side.OURS])
-        self.their_schema = in_merged_names(theirs.schema, of[Side.THEIRS])
+        self.our_schema = in_merged_names(ours, of[Side.OURS])
+        self.their_schema = in_merged_names(self._their_difference.schemas[1], of[Side.THEIRS])
         before = of[Side.BASE]
         shifts = [before.renamed(change, before) for change in self._shifts()]
         self._changes = (

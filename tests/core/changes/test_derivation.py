@@ -64,7 +64,7 @@ def test_a_walk_tells_what_each_commit_did(database_path, seed):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(100, 160))
+@pytest.mark.parametrize("seed", [5028, *range(100, 160)])  # 5028 failed once
 def test_a_walk_tells_what_each_commit_did_for_long(database_path, seed):
     check(database_path, seed, commits=150)
 

@@ -97,6 +97,19 @@ def test_one_row_changed_on_both_sides_is_a_conflict_under_the_new_name(fork, si
     assert fork.rows("select * from lemma where w = 'a'") == [("a", 15)]
 
 
+@pytest.mark.parametrize("latest", ["ours", "theirs"])
+def test_the_last_writer_is_found_across_a_rename(fork, sides, latest):
+    renaming, _ = sides
+    renaming.execute(RENAMED)
+    renaming.execute("alter table lemma rename column n to seen")
+    last = getattr(fork, latest)
+    for con, value in ((fork.theirs if latest == "ours" else fork.ours, 7), (last, 8)):
+        table, column = ("lemma", "seen") if con is renaming else ("word", "n")
+        con.execute(f"update {table} set {column} = {value} where w = 'a'")
+    fork.merge(using="newest")
+    assert fork.rows("select seen from lemma where w = 'a'") == [(8,)]
+
+
 def test_a_constraint_broken_across_a_rename_is_told_and_settled(fork, sides):
     renaming, writing = sides
     renaming.execute("alter table person rename to human")
@@ -134,6 +147,8 @@ def test_a_table_renamed_to_two_names_is_a_conflict_that_loses_no_row(fork, usin
     assert (conflict.kind, conflict.table) == (ConflictKind.SCHEMA, "word")
     assert conflict.key == {"kind": "table", "part": "name"}
     assert "its name is entry here and lemma there" in conflict.detail
+    with pytest.raises(dosql_dbapi.ProgrammingError, match="expected ours, theirs or base"):
+        fork.database.branches.resolve({"name": "another"})
     fork.database.branches.resolve(using)
     fork.database.branches.complete()
     name = {"ours": "entry", "theirs": "lemma", "base": "word"}[using]
