@@ -138,7 +138,6 @@ def column_list(schema: Mapping[str, Any]) -> str:
 
 
 def _select(warehouse: Warehouse, schema: Json, files: Sequence[DataFile], condition: str) -> str:
-    names = ", ".join(quoted_name(item["name"]) for item in schema["fields"])
     if not files:
         nothing = ", ".join(
             f"NULL::{duckdb_type(item['type'])} AS {quoted_name(item['name'])}"
@@ -153,7 +152,23 @@ def _select(warehouse: Warehouse, schema: Json, files: Sequence[DataFile], condi
         for item in schema["fields"]
     )
     paths = ", ".join(quoted_text(scan_path(warehouse, file.file_path)) for file in files)
+    names = ", ".join(_value(item, files) for item in schema["fields"])
     return f"SELECT {names} FROM read_parquet([{paths}], schema = MAP {{{mapped}}}){condition}"
+
+
+def _value(item: Json, files: Sequence[DataFile]) -> str:
+    """A column of the files, hidden from DuckDB's own pruning where it may hold NaN.
+
+    Parquet's statistics know nothing of NaN, and DuckDB 1.5.5 leaves out row groups by them.
+    """
+    name = quoted_name(item["name"])
+    if item["type"] not in ("float", "double") or all(
+        file.nan_value_counts.get(item["id"]) == 0
+        or file.value_counts.get(item["id"]) == file.null_value_counts.get(item["id"], -1)
+        for file in files
+    ):
+        return name
+    return f"CASE WHEN isnan({name}) THEN 'nan' ELSE {name} END AS {name}"
 
 
 def _deleted_keys(deleted: Sequence[BitMap]) -> pa.Table:
