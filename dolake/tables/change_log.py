@@ -24,7 +24,6 @@ from dolake.tables.schema_mapping import (
     LaidOutColumn,
     Layout,
     follow_change,
-    layout_of_property,
     new_layout,
     settled,
 )
@@ -77,11 +76,7 @@ class ChangeLog:
         self.table = LakeTable(warehouse, loaded, branch)
         self._warehouse = warehouse
         self._types = types
-        if layout is None:
-            stored = self.table.property(self.table.layout_property())
-            assert stored is not None
-            layout = layout_of_property(stored)
-        self.layout = layout
+        self.layout = self.table.stored_layout() if layout is None else layout
         self.staged_layout = self.layout
         self.staged_bytes = 0
         self._staged: list[tuple[RowChange, Mapping[str, SqlValue]]] = []
@@ -158,7 +153,7 @@ class ChangeLog:
         return TableChange(
             table.identifier,
             [*snapshot.requirements, *update.requirements],
-            [*update.updates, *snapshot.updates, *self._property_updates(layout)],
+            [*update.updates, *snapshot.updates, *table.layout_updates(layout)],
         )
 
     def _with_own_columns(self, rows: pa.Table, schema: Mapping[str, Any]) -> pa.Table:
@@ -176,12 +171,6 @@ class ChangeLog:
                 field_of(name, kind, ids[name], is_required=True), pa.array(column, kind)
             )
         return rows
-
-    def _property_updates(self, layout: Layout) -> list[dict[str, Any]]:
-        name, text = self.table.layout_property(), settled(layout).to_property()
-        if self.table.property(name) == text:
-            return []
-        return [{"action": "set-properties", "updates": {name: text}}]
 
     def committed(self, loaded: LoadedTable) -> None:
         """What was prepared is committed: let go of what was staged."""

@@ -21,7 +21,7 @@ from dolake.tables.data_file import describe_rows, pack_rows
 from dolake.tables.key_index import Integers
 from dolake.tables.manifest_files import DataFile
 from dolake.tables.partitioning import bound_fields, parse_transform, split_by_partition
-from dolake.tables.schema_mapping import same_fields
+from dolake.tables.schema_mapping import Layout, layout_of_property, same_fields, settled
 from dolake.tables.snapshot_commit import new_file_path, write_files
 from dolake.tables.snapshot_contents import (
     SnapshotContents,
@@ -91,6 +91,19 @@ class LakeTable:
         """The name of the property that holds a branch's layout."""
         branch = branch or self.ref
         return LAYOUT if branch == "main" else f"{LAYOUT}.{branch}"
+
+    def stored_layout(self) -> Layout:
+        """The columns of our branch, as its last commit left them."""
+        stored = self.property(self.layout_property())
+        assert stored is not None
+        return layout_of_property(stored)
+
+    def layout_updates(self, layout: Layout) -> list[dict[str, Any]]:
+        """What a commit says for the table to remember these columns; nothing where it does."""
+        name, text = self.layout_property(), settled(layout).to_property()
+        if self.property(name) == text:
+            return []
+        return [{"action": "set-properties", "updates": {name: text}}]
 
     def watermark(self) -> int:
         """The LSN of the newest snapshot of our branch that has one; 0 when none has."""

@@ -119,11 +119,7 @@ class Mirror:
         self.table = LakeTable(warehouse, loaded, branch)
         self._warehouse = warehouse
         self._types = types
-        if layout is None:
-            stored = self.table.property(self.table.layout_property())
-            assert stored is not None
-            layout = layout_of_property(stored)
-        self.layout = layout
+        self.layout = self.table.stored_layout() if layout is None else layout
         self.staged_layout = self.layout
         self.staged = Staged()
         self.files = MirroredFiles(warehouse, self.layout)
@@ -373,18 +369,11 @@ class Mirror:
         return TableChange(
             self.table.identifier,
             [*snapshot.requirements, *update.requirements],
-            [*update.updates, *snapshot.updates, *self._property_updates(layout)],
+            [*update.updates, *snapshot.updates, *self.table.layout_updates(layout)],
         )
 
     def _metadata_with(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
         return {**self.table.metadata, "schemas": [*self.table.metadata["schemas"], schema]}
-
-    def _property_updates(self, layout: Layout) -> list[dict[str, Any]]:
-        name, text = self.table.layout_property(), settled(layout).to_property()
-        changed = {}
-        if self.table.property(name) != text:
-            changed[name] = text
-        return [{"action": "set-properties", "updates": changed}] if changed else []
 
     def _emptied(self, commit: SnapshotCommit) -> _Made:
         contents = self.table.contents
