@@ -25,8 +25,8 @@ from dolake.errors import (
     FlushError,
     LakeSchemaMismatchError,
     ObjectNotFoundError,
-    SnapshotNotFoundError,
 )
+from dolake.tables.branch_forks import fork_changes
 from dolake.tables.change_log import ChangeLog, cdc_schema_fields, change_log_layout
 from dolake.tables.lake_table import (
     BRANCH,
@@ -40,8 +40,6 @@ from dolake.tables.lake_table import (
     SOURCE,
     TABLE,
     LakeTable,
-    schema_of_snapshot,
-    snapshot_at,
     sort_order,
     watermarked_snapshot,
 )
@@ -50,8 +48,6 @@ from dolake.tables.partitioning import partition_spec
 from dolake.tables.schema_mapping import (
     Layout,
     assign_ids,
-    layout_as_of,
-    layout_of_property,
     new_layout,
     settled,
 )
@@ -400,49 +396,10 @@ class SourceTables:
                changes begins with its parent's commits, so it can be read from there on.
         Errors: SnapshotNotFoundError when the snapshots of that time have expired.
         """
-        branch = self.options.branch
-        forked: list[TableChange] = []
-        begin = 0
-        for identifier in self.registry.list_tables(self.namespace):
-            metadata = self.registry.load_table(identifier).metadata
-            properties = metadata.get("properties") or {}
-            parent_layout = LAYOUT if parent_branch == "main" else f"{LAYOUT}.{parent_branch}"
-            if properties.get(SOURCE) != self.source or parent_layout not in properties:
-                continue
-            snapshot = snapshot_at(metadata, parent_branch, lsn)
-            if snapshot is None:
-                continue  # made later
-            begin = max(begin, int(snapshot["summary"][LSN]))
-            layout = layout_as_of(
-                layout_of_property(properties[parent_layout]),
-                schema_of_snapshot(metadata, snapshot),
-            )
-            forked.append(
-                TableChange(
-                    identifier,
-                    [
-                        {"type": "assert-table-uuid", "uuid": metadata["table-uuid"]},
-                        {"type": "assert-ref-snapshot-id", "ref": branch, "snapshot-id": None},
-                    ],
-                    [
-                        {
-                            "action": "set-snapshot-ref",
-                            "ref-name": branch,
-                            "type": "branch",
-                            "snapshot-id": snapshot["snapshot-id"],
-                        },
-                        {
-                            "action": "set-properties",
-                            "updates": {f"{LAYOUT}.{branch}": layout.to_property()},
-                        },
-                    ],
-                )
-            )
-        if not forked:
-            raise SnapshotNotFoundError(
-                f"no snapshot of branch {parent_branch} is as old as LSN {lsn}",
-                hint="make an initial copy of the branch",
-            )
+        tables = [
+            self.registry.load_table(name) for name in self.registry.list_tables(self.namespace)
+        ]
+        forked, begin = fork_changes(tables, self.source, self.options.branch, parent_branch, lsn)
         for loaded in self.registry.commit(forked):
             self._open(loaded)
         self._watermark = begin
