@@ -14,7 +14,8 @@ from dolake.changes import ROWID_KEY, SqlValue, TableSchema
 from dolake.errors import DamagedEventLogError, LakeBufferFullError, MalformedMessageError
 from dolake.ingest.durable_file import sync_directory
 from dolake.ingest.messages import CopyBegin, CopyRows, Form
-from dolake.ingest.wire_format import decode_message, table_schema
+from dolake.ingest.schema_messages import table_schema
+from dolake.ingest.wire_format import decode_message
 
 _FRAME = struct.Struct("<IB")
 _ARROW_TYPES: dict[type, pa.DataType] = {

@@ -43,7 +43,8 @@ from dolake.ingest.messages import (
     Welcome,
 )
 from dolake.ingest.read_ahead import ReadAhead
-from dolake.ingest.wire_format import decode_answer, encode_message, schema_message
+from dolake.ingest.schema_messages import schema_message
+from dolake.ingest.wire_format import decode_answer, encode_message
 from dolake.settings import RetryPolicy
 
 _ANSWER_SECONDS = 60.0

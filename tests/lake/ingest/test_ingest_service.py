@@ -24,8 +24,9 @@ from dolake.errors import (
 from dolake.ingest.ingest_service import IngestService
 from dolake.ingest.lake_tables import SourceKey
 from dolake.ingest.messages import BatchMessage, CopyBegin, CopyRows, Form
+from dolake.ingest.schema_messages import schema_message
 from dolake.ingest.source_pipeline import Accepted, SourcePipeline
-from dolake.ingest.wire_format import encode_message, schema_message
+from dolake.ingest.wire_format import encode_message
 from dolake.settings import FlushPolicy, IngestLimits, IngestSettings, RetryPolicy, Tier
 from fixtures.file_tables import FileTables, stored_rows
 

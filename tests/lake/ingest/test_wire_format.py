@@ -15,12 +15,8 @@ from hypothesis import strategies as st
 from dolake.changes import Column, RowChange, SchemaChange, TableSchema, Values
 from dolake.errors import MalformedMessageError
 from dolake.ingest.messages import BatchMessage, CopyBegin, CopyRows, Form, Heartbeat
-from dolake.ingest.wire_format import (
-    decode_message,
-    encode_message,
-    schema_message,
-    table_schema,
-)
+from dolake.ingest.schema_messages import schema_message, table_schema
+from dolake.ingest.wire_format import decode_message, encode_message
 
 values = (
     st.none()

@@ -1,0 +1,198 @@
+"""Messages in JSON: every row names its columns.
+
+Source: docs/lake_protocol.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import msgspec
+
+from dolake.changes import Change, RowChange, SchemaChange, Values
+from dolake.ingest.messages import (
+    BatchMessage,
+    ControlMessage,
+    CopyRows,
+    LakeMessage,
+    PlainCopyRows,
+    SourceMessage,
+)
+from dolake.ingest.schema_messages import SchemaMessage, schema_change, schema_change_message
+from dolake.ingest.wire_values import (
+    Integer,
+    JsonValue,
+    Lsn,
+    Name,
+    PlainValue,
+    value_as_json,
+    value_of_json,
+)
+
+
+class PlainRow(RowChange, frozen=True, tag="row"):
+    """A RowChange without blobs, as it is decoded."""
+
+    lsn: Lsn
+    index: Lsn
+    committed_at: Integer
+    operation: Literal["insert", "update", "delete"]
+    table: Name
+    key: dict[str, PlainValue]  # type: ignore[assignment]
+    before: dict[str, PlainValue] | None = None  # type: ignore[assignment]
+    after: dict[str, PlainValue] | None = None  # type: ignore[assignment]
+
+
+class SpecialRow(msgspec.Struct, frozen=True, tag="row"):
+    """A row of JSON that may hold blobs."""
+
+    lsn: Lsn
+    index: Lsn
+    committed_at: Integer
+    operation: Literal["insert", "update", "delete"]
+    table: Name
+    key: dict[str, JsonValue]
+    before: dict[str, JsonValue] | None = None
+    after: dict[str, JsonValue] | None = None
+
+
+class PlainBatch(msgspec.Struct, tag="batch", frozen=True):
+    """Consecutive commits; with `more`, the only one goes on in a message with the next `part`."""
+
+    sequence: Lsn
+    after_lsn: Lsn
+    last_lsn: Lsn
+    changes: tuple[PlainRow | SchemaMessage, ...] = ()
+    more: bool = False
+    part: Lsn = 0
+
+
+class SpecialBatch(msgspec.Struct, tag="batch", frozen=True):
+    """The same where rows may hold blobs."""
+
+    sequence: Lsn
+    after_lsn: Lsn
+    last_lsn: Lsn
+    changes: tuple[SpecialRow | SchemaMessage, ...] = ()
+    more: bool = False
+    part: Lsn = 0
+
+
+class SpecialCopyRows(msgspec.Struct, tag="copy_rows", frozen=True):
+    """The same where rows may hold blobs, in JSON."""
+
+    sequence: Lsn
+    table: Name
+    rows: tuple[tuple[JsonValue, ...], ...]
+
+
+_decode_plain: Callable[[bytes | str], Any] = msgspec.json.Decoder(
+    ControlMessage | PlainBatch | PlainCopyRows
+).decode
+_decode_special: Callable[[bytes | str], Any] = msgspec.json.Decoder(
+    ControlMessage | SpecialBatch | SpecialCopyRows
+).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def decode_json(raw: bytes | str) -> SourceMessage:
+    """What a source sent. Errors: those of msgspec, ValueError."""
+    try:
+        message = _decode_plain(raw)
+        is_plain = True
+    except msgspec.ValidationError:
+        message = _decode_special(raw)
+        is_plain = False
+    if isinstance(message, PlainBatch | SpecialBatch):
+        changes = message.changes
+        if not is_plain or any(type(change) is SchemaMessage for change in changes):
+            changes = tuple(_change_of(change) for change in changes)  # type: ignore[assignment]
+        return BatchMessage(
+            message.sequence,
+            message.after_lsn,
+            message.last_lsn,
+            changes,  # type: ignore[arg-type]
+            message.more,
+            message.part,
+        )
+    if isinstance(message, PlainCopyRows):
+        return CopyRows(message.sequence, message.table, message.rows)
+    if isinstance(message, SpecialCopyRows):
+        rows = tuple(tuple(map(value_of_json, row)) for row in message.rows)
+        return CopyRows(message.sequence, message.table, rows)
+    return message  # type: ignore[no-any-return]
+
+
+def encode_json(message: SourceMessage | LakeMessage) -> bytes:
+    """A message as it is sent."""
+    if isinstance(message, BatchMessage):
+        return _encode(_batch(message))
+    if isinstance(message, CopyRows):
+        rows = [[value_as_json(value) for value in row] for row in message.rows]
+        return _encode(
+            {
+                "type": "copy_rows",
+                "sequence": message.sequence,
+                "table": message.table,
+                "rows": rows,
+            }
+        )
+    return _encode(message)
+
+
+def _change_of(change: PlainRow | SpecialRow | SchemaMessage) -> Change:
+    if isinstance(change, SchemaMessage):
+        return schema_change(change)
+    if isinstance(change, PlainRow):
+        return change
+    return RowChange(
+        change.lsn,
+        change.index,
+        change.committed_at,
+        change.operation,
+        change.table,
+        _values_of(change.key) or {},
+        _values_of(change.before),
+        _values_of(change.after),
+    )
+
+
+def _values_of(values: dict[str, Any] | None) -> Values | None:
+    if values is None:
+        return None
+    return {name: value_of_json(value) for name, value in values.items()}
+
+
+def _batch(batch: BatchMessage) -> dict[str, Any]:
+    return {
+        "type": "batch",
+        "sequence": batch.sequence,
+        "after_lsn": batch.after_lsn,
+        "last_lsn": batch.last_lsn,
+        "more": batch.more,
+        "part": batch.part,
+        "changes": [_change(change) for change in batch.changes],
+    }
+
+
+def _change(change: Change) -> Any:
+    if isinstance(change, SchemaChange):
+        return schema_change_message(change)
+    return {
+        "type": "row",
+        "lsn": change.lsn,
+        "index": change.index,
+        "committed_at": change.committed_at,
+        "operation": change.operation,
+        "table": change.table,
+        "key": _named(change.key),
+        "before": _named(change.before),
+        "after": _named(change.after),
+    }
+
+
+def _named(values: Values | None) -> Any:
+    if values is None:
+        return None
+    return {name: value_as_json(value) for name, value in values.items()}
