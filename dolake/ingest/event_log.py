@@ -104,7 +104,10 @@ class EventLog:
         )
         with self._lock:
             self._refuse_if_failed()
-            if self.size_bytes + len(header) + len(tail) > self._bytes_max:
+            record_bytes = len(header) + len(tail)
+            if self.size_bytes + record_bytes > self._bytes_max:
+                self._reclaim()
+            if self.size_bytes + record_bytes > self._bytes_max:
                 raise LakeBufferFullError(
                     f"the log of changes holds {self.size_bytes} of {self._bytes_max} bytes"
                 )
@@ -113,8 +116,14 @@ class EventLog:
             if file.size_bytes >= FILE_BYTES_MAX:
                 number += 1
                 file = self._new_file(number)
-            position = LogPosition(number, file.size_bytes)
-            self._write(file, header + tail)
+            try:
+                position = LogPosition(number, file.size_bytes)
+                self._write(file, header + tail)
+            except LakeBufferFullError:  # the disk is full
+                if not self._reclaim():
+                    raise
+                position = LogPosition(number, file.size_bytes)
+                self._write(file, header + tail)
             file.last_lsns[record.key] = max(file.last_lsns.get(record.key, 0), record.last_lsn)
             return position
 
@@ -138,11 +147,8 @@ class EventLog:
                     del file.last_lsns[key]
                 if not file.last_lsns and number != newest:
                     self._remove(number)
-            if not self._files[newest].last_lsns and self._files[newest].size_bytes > (
-                FILE_BYTES_MAX // 4
-            ):
-                self._new_file(newest + 1)
-                self._remove(newest)
+            if self._files[newest].size_bytes > FILE_BYTES_MAX // 4:
+                self._reclaim()
 
     @property
     def size_bytes(self) -> int:
@@ -247,6 +253,21 @@ class EventLog:
                 raise self._fail(second) from second
             raise LakeBufferFullError(f"the log of changes: {error.strerror}") from error
         file.size_bytes += written
+
+    def _reclaim(self) -> bool:
+        """Empty the newest file where all in it is in snapshots; whether that made room.
+
+        In place, for on a full disk there is none for another file.
+        """
+        newest = self._files[max(self._files)]
+        if newest.last_lsns or newest.size_bytes == FILE_HEADER.size:
+            return False
+        try:
+            os.ftruncate(newest.descriptor, FILE_HEADER.size)
+        except OSError as error:
+            raise self._fail(error) from error
+        newest.size_bytes = FILE_HEADER.size
+        return True
 
     def _remove(self, number: int) -> None:
         file = self._files.pop(number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -118,3 +119,21 @@ def test_a_file_of_another_kind_is_not_taken_for_a_log(tmp_path: Path) -> None:
     (tmp_path / f"{1:016d}.log").write_bytes(b"something else entirely")
     with pytest.raises(DamagedEventLogError):
         EventLog(tmp_path, bytes_max=SIZE)
+
+
+def test_a_full_log_has_room_again_once_its_records_are_in_snapshots(tmp_path: Path) -> None:
+    with contextlib.closing(EventLog(tmp_path, bytes_max=2000)) as log:
+        for _ in range(3):
+            lsn = 0
+            with pytest.raises(LakeBufferFullError):
+                while True:
+                    log.append(LogRecord("shop@main", 1, lsn, lsn + 1, b"x" * 100))
+                    lsn += 1
+            assert lsn > 5
+            log.release("shop@main", lsn - 1)  # one is not in a snapshot yet, and stays
+            assert len(list(log.records())) == lsn
+            log.release("shop@main", lsn)
+            log.synced().result(30)
+        log.append(LogRecord("shop@main", 1, 7, 8, b"y" * 200))
+    with contextlib.closing(EventLog(tmp_path, bytes_max=2000)) as log:
+        assert [record.payload for _, record in log.records()] == [b"y" * 200]
