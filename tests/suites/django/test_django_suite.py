@@ -42,6 +42,9 @@ NOT_PASSED_IN_FILES = {
     f"{_CREATION}.test_get_test_db_clone_settings_not_supported": (
         "skipped, by Django's own backend, too: it is about databases in memory"
     ),
+    "servers.tests.LiveServerInMemoryDatabaseLockTest.test_in_memory_database_lock": (
+        "skipped, by Django's own backend, too: it is about databases in memory"
+    ),
     "backends.sqlite.tests.ThreadSharing.test_database_sharing_in_threads": (
         "skipped: it fails on Django's backend, too, where the first of the tests above did not "
         "open a connection before"
@@ -117,7 +120,10 @@ def test_what_passes_on_djangos_backend_passes(
     declared = NOT_PASSED | (NOT_PASSED_IN_FILES if setting == "file" else {})
     if importlib.metadata.version("django").startswith("6."):
         declared |= NOT_PASSED_ON_6
-    assert undeclared(ours, stock, declared) == []
+    # The processes of a parallel run give classes and subtests that are skipped other names.
+    compared = {name: v for name, v in ours.items() if name in stock or v.outcome == "failed"}
+    expected = {name: v for name, v in stock.items() if name in ours or v.outcome == "passed"}
+    assert undeclared(compared, expected, declared) == []
 
 
 def run(archive: Path, contender: str, setting: str, tmp_path: Path) -> Verdicts:
