@@ -90,6 +90,9 @@ def test_a_name_is_found_in_any_case_of_its_letters(con: Any) -> None:
     assert names(con) == ["main", "DEV"]
     con.execute("drop branch if exists dev")
     assert names(con) == ["main"]
+    con.execute("create branch 'straße'")
+    with pytest.raises(BranchExistsError):
+        con.execute("create branch 'STRASSE'")
 
 
 def test_a_branch_that_is_needed_is_not_destroyed(con: Any, path: str) -> None:

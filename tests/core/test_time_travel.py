@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import subprocess
 import sys
@@ -411,3 +412,23 @@ def test_a_time_means_the_same_before_and_after_a_described_commit(con: Any, pat
     first = con.execute(sql, (at,)).fetchone()
     thread.join()
     assert con.execute(sql, (at,)).fetchone() == first == (3,)
+
+
+def test_more_moments_than_stay_attached_are_read_in_one_statement(database_path) -> None:
+    with contextlib.closing(dosql_dbapi.connect(database_path, isolation_level=None)) as con:
+        con.execute("create table t(x)")
+        for number in range(40):
+            con.execute("insert into t values (?)", (number,))
+        first = con.lsn - 39
+        moments = [f"select count(*) from t as of lsn {first + number}" for number in range(40)]
+        counts = con.execute(" union all ".join(moments)).fetchall()
+        assert counts == [(number,) for number in range(1, 41)]
+
+
+def test_a_snapshot_may_be_called_as_a_moment_of_a_branch_is(database_path) -> None:
+    with contextlib.closing(dosql_dbapi.connect(database_path, isolation_level=None)) as con:
+        con.execute("create table t(x)")
+        con.execute("insert into t values (1)")
+        assert con.execute("select count(*) from t as of snapshot 'main@1'").fetchone() == (0,)
+        con.execute("create snapshot 'main@1' as of lsn 2")
+        assert con.execute("select count(*) from t as of snapshot 'main@1'").fetchone() == (1,)

@@ -222,3 +222,14 @@ def test_what_was_opened_to_be_read_stays_so(con: Any, path: str) -> None:
         assert "SET TRANSACTION" not in told.value.hint
         reader.execute("set transaction read only")
     assert count(con) == 0
+
+
+@pytest.mark.parametrize(
+    "pragma", ["journal_mode = delete", "locking_mode = exclusive", "writable_schema = on"]
+)
+def test_a_pragma_that_would_cost_the_history_is_refused(con: Any, pragma: str) -> None:
+    name = pragma.partition(" ")[0]
+    before = con.execute(f"pragma {name}").fetchall()
+    with pytest.raises(NotSupportedError, match=name):
+        con.execute(f"pragma {pragma}")
+    assert con.execute(f"pragma {name}").fetchall() == before
