@@ -11,6 +11,7 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def stand_in() -> None:
         from django.db.utils import ConnectionHandler
 
         class Handler(ConnectionHandler):
-            def configure_settings(self, databases):  # type: ignore[no-untyped-def]
+            def configure_settings(self, databases: Any) -> Any:
                 configured = super().configure_settings(databases)
                 for settings in configured.values():
                     if settings["ENGINE"] == STOCK_ENGINE:
