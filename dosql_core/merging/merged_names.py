@@ -102,13 +102,15 @@ class MergedNames:
     """The names of a merge.
 
     Shape: `of` the three moments. `contested` says of a table, by its merged name, why its
-           definition is in dispute: one side renamed what the other dropped.
+           definition is in dispute: one side renamed what the other dropped. `swapped` says on
+           which side columns of a table took one another's names, which no row shows.
     """
 
     of: dict[Side, MomentNames] = field(
         default_factory=lambda: {side: MomentNames() for side in _PLACES}
     )
     contested: dict[str, str] = field(default_factory=dict)
+    swapped: dict[str, Side] = field(default_factory=dict)
     conflicts: list[Conflict] = field(default_factory=list)
 
 

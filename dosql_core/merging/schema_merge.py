@@ -205,6 +205,13 @@ class _Table:
         they_altered = not is_same_sql(base, theirs)
         we_altered = not is_same_sql(base, ours)
         contested = self._found.names.contested.get(self.name)
+        swapped = self._found.names.swapped.get(self.name)
+        is_touched = {
+            Side.THEIRS: we_altered or self.we_changed_rows,
+            Side.OURS: they_altered or self.they_changed_rows,
+        }
+        if swapped is not None and is_touched[swapped]:
+            contested = f"{swapped} renamed columns of it to one another's names"
         if contested is not None:
             self._decided(contested)
         elif not they_altered or is_same_sql(ours, theirs):

@@ -164,7 +164,15 @@ class ThreeMoments:
                 (self._our_difference, self._their_difference), self._renamed_tables, strict=True
             )
         )
-        return merge_names(self._our_difference.schemas[0], ours, theirs, decide)
+        names = merge_names(self._our_difference.schemas[0], ours, theirs, decide)
+        for side, difference in (
+            (Side.OURS, self._our_difference),
+            (Side.THEIRS, self._their_difference),
+        ):
+            for table in _with_swapped_names(difference):
+                merged = names.of[side].tables.get(table, table)
+                names.swapped[merged] = side
+        return names
 
     def _go_by(self, names: MergedNames) -> None:
         self.names, of = names, names.of
@@ -262,6 +270,22 @@ def _with_free_names(difference: Difference) -> Iterator[RowChange]:
             yield replace(change, key={name: change.key[ROWID]})
         else:
             yield change
+
+
+def _with_swapped_names(difference: Difference) -> Iterator[str]:
+    """The tables in whose tree, which changed nothing, columns go by names that others had."""
+    was, now = (schema.tables for schema in difference.schemas)
+    for table in was.keys() & now.keys():
+        before, after = was[table], now[table]
+        if before.root_page != after.root_page or before.columns == after.columns:
+            continue
+        kept = [name for name in before.columns if name in after.columns]
+        places = zip(kept, (name for name in after.columns if name in kept), strict=True)
+        if any(
+            old != new and difference.is_column_kept(table, old, new, is_likely=False)
+            for old, new in places
+        ):
+            yield table
 
 
 def _by_table(changes: Iterable[RowChange]) -> Changes:

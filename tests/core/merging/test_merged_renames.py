@@ -215,6 +215,17 @@ def test_a_table_dropped_and_another_made_in_its_pages_is_not_taken_for_renamed(
     assert "dropped it" in conflict.detail
 
 
+def test_columns_that_took_one_anothers_names_are_a_conflict(fork, sides):
+    renaming, writing = sides
+    for sql in ("name to x", "email to name", "x to email"):
+        renaming.execute(f"alter table person rename column {sql}")
+    assert fork.merge(dry_run=True).conflicts == ()
+    writing.execute("update person set name = 'anna' where id = 1")
+    (conflict,) = fork.conflicts(using="abort")
+    assert (conflict.kind, conflict.table) == (ConflictKind.SCHEMA, "person")
+    assert "renamed columns of it to one another's names" in conflict.detail
+
+
 def test_counting_goes_on_behind_the_keys_of_a_renamed_table(fork, sides):
     fork.ours.execute("create table j(id integer primary key autoincrement, t text)")
     fork.ours.execute("insert into j(t) values ('a'), ('b')")
