@@ -41,10 +41,7 @@ def merge_rows(
     conflicts: list[Conflict] = []
     for name, change in (other if origin is Side.OURS else own).items():
         our, their = own.get(name), other.get(name)
-        if our is not None and their is not None and _are_strangers(our, their):
-            results.append(RowResult(change.table, change.key, None, change.after))
-            continue
-        if our is None or their is None:
+        if our is None or their is None or _are_strangers(our, their):
             results.append(RowResult(change.table, change.key, change.before, change.after))
             continue
         before = our.after if origin is Side.OURS else their.after
@@ -155,9 +152,12 @@ def _by_name(changes: Iterable[RowChange]) -> dict[RowName, RowChange]:
 
 
 def _are_strangers(our: RowChange, their: RowChange) -> bool:
-    """Whether two new rows share but a rowid, which says nothing in a table without a key."""
-    both_new = our.operation is Operation.INSERT and their.operation is Operation.INSERT
-    return both_new and is_keyless(their.key, their.after)
+    """Whether a new row shares but a rowid with another, which says nothing without a key.
+
+    After VACUUM a new row may have the rowid that a row of the base had.
+    """
+    is_new = our.before is None or their.before is None
+    return is_new and is_keyless(their.key, their.after or their.before)
 
 
 def is_keyless(key: NamedValues, row: NamedValues | None) -> bool:
