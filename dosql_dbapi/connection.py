@@ -11,6 +11,7 @@ import os
 import sys
 import warnings
 import weakref
+from _thread import start_new_thread
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from threading import RLock, get_ident
@@ -26,6 +27,7 @@ from dosql_core.kernel.error_translation import (
     KernelTraceAbort,
     translate,
 )
+from dosql_core.kernel.head_watch import is_background_thread
 from dosql_core.kernel.sqlite_library import NULL_BINDINGS, SQLITE_LIMIT_SQL_LENGTH
 from dosql_core.options import DatabaseOptions, Durability, Retention, SessionOptions
 from dosql_core.sessions.opening import open_session
@@ -355,6 +357,11 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
             warnings.warn(
                 f"unclosed database in {self!r}", ResourceWarning, stacklevel=2, source=self
             )
+        if is_background_thread():
+            # Closing may wait for this very thread, or for what it holds.
+            _left_to_close.append(self._session)
+            start_new_thread(_close_what_was_left, ())
+            return
         try:
             self._release()
         except KernelBusyErrors:

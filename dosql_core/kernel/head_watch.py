@@ -10,9 +10,12 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+from dosql_core.kernel.wal_index import MX_FRAME_WORD
+
 if TYPE_CHECKING:
     from dosql_core.kernel.head import Head
 
+BACKGROUND = "dosql-"
 _LOOK_SECONDS = 0.25
 _LOOKS_IN_VAIN_MAX = 20
 
@@ -22,55 +25,73 @@ class HeadWatch:
 
     The heads are those this process is the keeper of; the maintenance of others looks for itself.
     The thread outlives the last head a little, for the next one may come soon.
+
+    Threads: any number, without a lock that one could wait for: the garbage collector may close a
+    database, and so come here, from inside of anything, of this very class, too.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._heads: set[Head] = set()
         self._thread: threading.Thread | None = None
         self._end = threading.Event()  # of that thread
+        self._starting = threading.Lock()
 
     def add(self, head: Head) -> None:
         """Look at a head from now on."""
-        with self._lock:
-            self._heads.add(head)
-            if self._thread is None:
+        self._heads.add(head)
+        if self._thread is None and self._starting.acquire(blocking=False):
+            try:
                 self._end = threading.Event()
-                self._thread = threading.Thread(
-                    target=self._run, args=(self._end,), name="dosql-watch", daemon=True
+                thread = threading.Thread(
+                    target=self._run, args=(self._end,), name=f"{BACKGROUND}watch", daemon=True
                 )
-                self._thread.start()
+                self._thread = thread
+                thread.start()
+            finally:
+                self._starting.release()
 
     def remove(self, head: Head) -> None:
-        """Do not look at it any more; on return nobody does."""
-        with self._lock:
-            self._heads.discard(head)
+        """Do not look at it any more; it may be closed, also while it is looked at."""
+        self._heads.discard(head)
 
     def rest(self) -> None:
         """End the thread when there is nothing to look at."""
-        with self._lock:
-            if self._heads or self._thread is None:
-                return
-            thread, self._thread = self._thread, None
-            self._end.set()
+        thread = self._thread
+        if self._heads or thread is None or thread is threading.current_thread():
+            return
+        self._thread = None
+        self._end.set()
         thread.join()
 
     def _run(self, end: threading.Event) -> None:
         looks_in_vain = 0
         while not end.wait(_LOOK_SECONDS):
-            with self._lock:
+            try:
                 heads = list(self._heads)
-                looks_in_vain = 0 if heads else looks_in_vain + 1
-                if looks_in_vain > _LOOKS_IN_VAIN_MAX:
-                    self._thread = None
-                    return
+            except RuntimeError:  # one came or went meanwhile
+                continue
             for head in heads:
                 self._look_at(head)
+            looks_in_vain = 0 if heads else looks_in_vain + 1
+            heads.clear()
+            if looks_in_vain > _LOOKS_IN_VAIN_MAX:
+                self._thread = None
+                if not self._heads:
+                    return
+                self._thread = threading.current_thread()  # one came just now
 
     def _look_at(self, head: Head) -> None:
-        with self._lock:  # so that the head cannot be closed meanwhile
-            if head in self._heads and head.pacing.is_due():
-                head.maintenance.wake()
+        try:
+            is_long = head.index.words[MX_FRAME_WORD] >= head.pacing.next_frames
+        except ValueError:  # it was closed meanwhile
+            return
+        if is_long and head in self._heads:
+            head.maintenance.wake()
+
+
+def is_background_thread() -> bool:
+    """Whether this is a thread of ours, which others wait for: it must not wait for them."""
+    return threading.current_thread().name.startswith(BACKGROUND)
 
 
 head_watch = HeadWatch()

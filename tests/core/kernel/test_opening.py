@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
 import dosql_dbapi
-from dosql_core.database import open_database
+from dosql_core.database import _registry_lock, open_database
 from dosql_core.identifiers import MAIN_BRANCH_ID, Microseconds
 from dosql_core.kernel.commit_times import CommitTimes
 from dosql_core.kernel.head_watch import head_watch
@@ -68,7 +70,7 @@ def test_the_watch_ends_when_nothing_is_open_and_begins_again(database_path: Pat
     wait_until(lambda: head_watch._thread is not None)
     if not head_watch._heads:
         head_watch.rest()
-        assert "dosql-watch" not in [thread.name for thread in threading.enumerate()]
+        assert head_watch._thread is None
     with open_database(database_path, DatabaseOptions(wal_capture_bytes=50_000)) as database:
         before = database.known(MAIN_BRANCH_ID).newest_lsn
         run_sqlite(database_path, *[f"insert into t values ({n})" for n in range(2, 60)])
@@ -97,6 +99,33 @@ def test_who_has_closed_everything_forks_without_a_second_thread(database_path: 
         print(os.waitstatus_to_exitcode(status), count() - first)
     """
     assert run_program(program, database_path) == "0 2\n"
+
+
+def test_what_the_collector_closes_in_a_thread_of_ours_waits_for_nobody(
+    database_path: Path,
+) -> None:
+    made(database_path)
+
+    has_dropped, may_collect = threading.Event(), threading.Event()
+
+    def drop_and_collect() -> None:
+        cycle: list[object] = [dosql_dbapi.connect(database_path, check_same_thread=False)]
+        cycle.append(cycle)
+        del cycle
+        has_dropped.set()
+        may_collect.wait(DEADLINE_SECONDS)
+        gc.collect()
+
+    thread = threading.Thread(target=drop_and_collect, name="dosql-test")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        thread.start()
+        assert has_dropped.wait(DEADLINE_SECONDS)
+        with _registry_lock:  # somebody opens or closes a database meanwhile
+            may_collect.set()
+            thread.join(DEADLINE_SECONDS / 2)
+            assert not thread.is_alive()
+    wait_until(lambda: descriptors_of(database_path) == 0)
 
 
 def test_a_time_is_never_before_the_newest_commit_of_history(tmp_path: Path) -> None:
