@@ -15,7 +15,7 @@ from typing import Any
 from dosql_core.errors import CorruptStoreError, InvalidMergeOperationError
 from dosql_core.history.refs import PendingMergeRef
 from dosql_core.history.time_travel import ResolvedMoment
-from dosql_core.identifiers import BranchId, Lsn
+from dosql_core.identifiers import BranchId, Lsn, SqlValue
 from dosql_core.merging.conflict import Conflict, ConflictKind, Resolution, RowName, Side
 from dosql_core.merging.merge_task import MergedDatabase, MergeTask, TaskKind
 from dosql_core.merging.three_way import is_same_row
@@ -57,9 +57,23 @@ class PendingMerge:
         """What is decided about the same conflict."""
         known = {_place(open.conflict): open for open in self.conflicts}
         found = known.get(_place(conflict))
-        if found is None or not _is_same(found.conflict, conflict):
+        if found is None:
+            return self._decided_before_renaming(conflict)
+        if not _is_same(found.conflict, conflict):
             return None
         return found.resolution
+
+    def _decided_before_renaming(self, conflict: Conflict) -> Resolution | None:
+        """Which side was chosen while the table or a column had the other of two names."""
+        if not any("part" in open.conflict.key for open in self.conflicts):
+            return None
+        alike = [
+            open.resolution
+            for open in self.conflicts
+            if open.conflict.kind is conflict.kind and _values(open.conflict) == _values(conflict)
+        ]
+        chosen = alike[0] if len(alike) == 1 else None
+        return chosen if chosen is not None and chosen.side is not None else None
 
     def resolved(
         self, decided: Callable[[int, OpenConflict], Resolution | bool | None]
@@ -179,6 +193,12 @@ def _path(database: MergedDatabase, target_id: BranchId, pending_id: str) -> str
 
 def _place(conflict: Conflict) -> tuple[ConflictKind, RowName]:
     return conflict.kind, conflict.name
+
+
+def _values(conflict: Conflict) -> list[list[SqlValue] | None]:
+    """Key and states without the names of columns."""
+    states = (conflict.key, conflict.base, conflict.ours, conflict.theirs)
+    return [None if state is None else [*state.values()] for state in states]
 
 
 def _is_same(one: Conflict, other: Conflict) -> bool:

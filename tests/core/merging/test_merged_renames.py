@@ -158,6 +158,18 @@ def test_a_table_renamed_to_two_names_is_a_conflict_that_loses_no_row(fork, usin
 
 
 @pytest.mark.parametrize("using", ["ours", "theirs"])
+def test_what_is_decided_about_rows_holds_under_the_name_that_is_chosen(fork, using):
+    for con, name, value in ((fork.ours, "entry", 10), (fork.theirs, "lemma", 20)):
+        con.execute(f"alter table word rename to {name}")
+        con.execute(f"update {name} set n = {value} where w = 'a'")
+    assert len(fork.conflicts()) == 2
+    assert fork.database.branches.resolve(using) == 2
+    fork.database.branches.complete()
+    name, value = ("entry", 10) if using == "ours" else ("lemma", 20)
+    assert fork.rows(f"select n from {name} where w = 'a'") == [(value,)]
+
+
+@pytest.mark.parametrize("using", ["ours", "theirs"])
 def test_a_column_renamed_to_two_names_is_a_conflict_that_loses_no_value(fork, using):
     fork.ours.execute("alter table word rename column n to seen")
     fork.ours.execute("update word set seen = 10 where w = 'a'")
