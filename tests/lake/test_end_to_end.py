@@ -17,7 +17,7 @@ pytest.importorskip("msgspec")
 pytest.importorskip("pyiceberg")
 
 import dosql_dbapi
-from fixtures.lake_engines import attach, duckdb_with_iceberg, rest_catalog
+from fixtures.lake_engines import attach, duckdb_with_iceberg, rest_catalog, run_in_sail
 from fixtures.lake_servers import LakeProcess, ServedLakes
 from fixtures.servers import S3Server
 from fixtures.tcp_proxy import TcpProxies
@@ -86,10 +86,8 @@ def source_rows(database: Path, table: str, lsn: int) -> Rows:
     return set(rows)
 
 
-def assert_equal_through_pyiceberg(
-    lake: LakeProcess, database: Path, s3: S3Server | None = None, source: str = "shop"
-) -> int:
-    """Every table is what the source was at the LSN of its snapshot; the LSN of the newest."""
+def catalog_of(lake: LakeProcess, s3: S3Server | None = None) -> Any:
+    """pyiceberg's client, with the keys of the bucket."""
     properties = {}
     if s3 is not None:
         properties = {
@@ -98,7 +96,14 @@ def assert_equal_through_pyiceberg(
             "s3.secret-access-key": s3.options["secret_access_key"],
             "s3.region": "us-east-1",
         }
-    catalog = rest_catalog(lake.url, **properties)
+    return rest_catalog(lake.url, **properties)
+
+
+def assert_equal_through_pyiceberg(
+    lake: LakeProcess, database: Path, s3: S3Server | None = None, source: str = "shop"
+) -> int:
+    """Every table is what the source was at the LSN of its snapshot; the LSN of the newest."""
+    catalog = catalog_of(lake, s3)
     newest = 0
     for table, columns in COLUMNS.items():
         loaded = catalog.load_table((source, table))
@@ -151,9 +156,12 @@ def flushed(lake: LakeProcess) -> None:
     assert lake.ask("/flush", {}, "POST")[0] == 200
 
 
-def test_from_the_database_to_s3_and_back_by_pyiceberg_and_duckdb(
+@pytest.mark.filterwarnings("ignore:Iceberg scan planning")  # polars says that it is slow
+def test_from_the_database_to_s3_and_back_by_four_engines(
     served_lakes: ServedLakes, s3_server: S3Server, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
+    """Each table is read at its newest snapshot and at the one before, as of the LSN of each."""
+    polars = pytest.importorskip("polars")
     database = make_database(tmp_path / "shop.db")
     lake = served_lakes.start(
         s3_server.new_uri(), "--vend-credentials", environment=s3_server.environment
@@ -168,15 +176,53 @@ def test_from_the_database_to_s3_and_back_by_pyiceberg_and_duckdb(
             assert_equal_through_pyiceberg(lake, database, s3_server)
         present = con.lsn
     assert accepted_lsn(lake) == present
-    lsn = assert_equal_through_pyiceberg(lake, database, s3_server)
-    assert lsn == present
-    connection = duckdb_with_iceberg(pytestconfig)
-    attach(connection, lake.url)
+
+    catalog = catalog_of(lake, s3_server)
+    reads = []  # table, columns, snapshot, the rows as of its LSN
     for table, columns in COLUMNS.items():
-        found = connection.execute(f"select {', '.join(columns)} from lake.shop.{table}").fetchall()
-        assert len(found) == len(set(found))
-        assert set(found) == source_rows(database, table, present), table
-    connection.close()
+        snapshots = catalog.load_table(("shop", table)).snapshots()
+        for snapshot in sorted(snapshots, key=lambda found: found.sequence_number)[-2:]:
+            lsn = int(snapshot.summary["dosql.lsn"])
+            expected = source_rows(database, table, lsn)
+            reads.append((table, columns, snapshot.snapshot_id, expected))
+    assert len({frozenset(expected) for *_, expected in reads}) == len(reads) == 6
+
+    variables = {**s3_server.environment, "AWS_ALLOW_HTTP": "true"}
+    options = {name.lower(): value for name, value in variables.items()}
+    duck = duckdb_with_iceberg(pytestconfig)
+    attach(duck, lake.url)
+    for table, columns, snapshot_id, expected in reads:
+        loaded = catalog.load_table(("shop", table))
+        arrow = loaded.scan(snapshot_id=snapshot_id).to_arrow().select(columns)
+        assert_same(expected, [tuple(row.values()) for row in arrow.to_pylist()])
+        found = duck.execute(
+            f"select {', '.join(columns)} from lake.shop.{table} at (version => {snapshot_id})"
+        ).fetchall()
+        assert_same(expected, found)
+        lazy = polars.scan_iceberg(loaded, snapshot_id=snapshot_id, storage_options=options)
+        assert_same(expected, lazy.select(columns).collect().rows())
+    duck.close()
+    in_sail = run_in_sail(
+        pytestconfig,
+        lake.url,
+        [
+            f"select {', '.join('hex(raw)' if name == 'raw' else name for name in columns)} "
+            f"from lake.shop.{table} version as of {snapshot_id}"
+            for table, columns, snapshot_id, _ in reads
+        ],
+        tmp_path,
+        variables=variables,
+    )
+    for (_, columns, _, expected), rows in zip(reads, in_sail, strict=True):
+        if "raw" in columns:
+            rows = [(*row[:-1], row[-1] and bytes.fromhex(row[-1])) for row in rows]
+        assert_same(expected, rows)
+
+
+def assert_same(expected: Rows, found: list[tuple[Any, ...]]) -> None:
+    """No row is missing, none is there that should not be, and none twice."""
+    assert len(found) == len(expected)
+    assert set(found) == expected
 
 
 def test_several_sources_through_kills_of_everybody(
