@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Annotated
+from typing import Annotated
 
 import typer
 
@@ -30,7 +26,6 @@ from dosql_core.command_line.opening import (
     require_database,
 )
 from dosql_core.command_line.reporting import (
-    CommandFailedError,
     UsageError,
     progress_bar,
 )
@@ -44,6 +39,7 @@ from dosql_core.command_line.transfer.formats import (
     SQLITE_FILE,
     typed_delimiter,
 )
+from dosql_core.command_line.transfer.new_file import STANDARD_OUTPUT, new_file, new_text
 from dosql_core.command_line.transfer.row_export import (
     write_delimited,
     write_json,
@@ -53,8 +49,6 @@ from dosql_core.command_line.transfer.row_export import (
 from dosql_core.command_line.transfer.sql_dump import dump
 from dosql_core.command_line.wording import counted, duration_text, size_text
 from dosql_core.identifiers import MAIN_BRANCH
-
-STANDARD_OUTPUT = "-"
 
 
 def export_data(
@@ -101,7 +95,7 @@ def export_data(
         if table or query:
             raise UsageError("a SQLite file holds the whole database, not one table or query")
         with (
-            _new_file(destination, force) as path,
+            new_file(destination, force) as path,
             open_existing(database) as opened,
             progress_bar("writing pages", unit="pages") as report,
         ):
@@ -116,7 +110,7 @@ def export_data(
                 if chosen == SQL_SCRIPT:
                     if query:
                         raise UsageError("a SQL script holds tables, not a query's rows")
-                    with _new_text(destination, force) as stream:
+                    with new_text(destination, force) as stream:
                         for piece in dump(connection, [table] if table else []):
                             interruption.check()
                             stream.write(piece)
@@ -193,9 +187,9 @@ def _export_rows(
             report(count)
 
         if file_format == "parquet":
-            with _new_file(destination, force) as path:
+            with new_file(destination, force) as path:
                 return write_parquet(path, columns, cursor, checkpoint=checkpoint)
-        with _new_text(destination, force) as stream:
+        with new_text(destination, force) as stream:
             if file_format == "jsonl":
                 return write_json_lines(stream, columns, cursor, checkpoint=checkpoint)
             if file_format == "json":
@@ -209,31 +203,3 @@ def _export_rows(
                 null_text=null,
                 checkpoint=checkpoint,
             )
-
-
-@contextlib.contextmanager
-def _new_file(destination: str, force: bool) -> Iterator[str]:
-    """A path to write to; what was written takes the destination's place at the end, or never."""
-    if os.path.lexists(destination) and not force:
-        raise CommandFailedError(f"{destination} is already there", "replace it with --force")
-    part = f"{destination}.part-{os.getpid()}"
-    try:
-        yield part
-        os.replace(part, destination)
-    except OSError as cause:
-        raise CommandFailedError(f"cannot write {destination}: {cause.strerror}") from cause
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(part)
-
-
-@contextlib.contextmanager
-def _new_text(destination: str, force: bool) -> Iterator[IO[str]]:
-    if destination == STANDARD_OUTPUT:
-        yield sys.stdout
-        return
-    with (
-        _new_file(destination, force) as path,
-        open(path, "w", encoding="utf-8", newline="") as stream,
-    ):
-        yield stream

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import shutil
 
-from dosql_core.command_line.reporting import UsageError
+import dosql_dbapi
+from dosql_core.command_line.reporting import CommandFailedError, UsageError
 from dosql_core.command_line.results.charts import bar_chart, find_series, sparkline_chart
 from dosql_core.command_line.results.text_width import padded, text_width
 from dosql_core.command_line.schema import USER_OBJECTS, table_names
 from dosql_core.command_line.shell.dot_command import Invocation, dot_command
 from dosql_core.command_line.shell.shell import Shell
 from dosql_core.command_line.sql_words import name_for_sql
+from dosql_core.command_line.transfer.new_file import new_file
 from dosql_core.command_line.transfer.sql_dump import dump
 
 _BLANKS_BETWEEN_NAMES = 2
@@ -102,6 +106,34 @@ def dump_tables(shell: Shell, typed: Invocation) -> None:
     shell.write_text(dump(shell.connection, typed.words))
 
 
+@dot_command("backup", "?DB? FILE", completes=("file",))
+def back_up(shell: Shell, typed: Invocation) -> None:
+    """Make FILE a stock SQLite file of the database, at the moment that is shown.
+
+    FILE is replaced if it is there; a database of DoSQL is not.
+    """
+    if not 1 <= len(typed.words) <= 2:
+        raise back_up.misused()
+    *schema, file = typed.words
+    if os.path.exists(f"{file}-dosql"):
+        raise CommandFailedError(
+            f"{file} is a database with history", "choose another name, or `dosql detach` it"
+        )
+    with (
+        new_file(file, force=True) as path,
+        contextlib.closing(dosql_dbapi.connect(path, history=False)) as copy,
+    ):
+        shell.connection.backup(copy, name=schema[0] if schema else "main")
+
+
+@dot_command("save", "FILE", completes=("file",))
+def save(shell: Shell, typed: Invocation) -> None:
+    """Do as `.backup FILE`."""
+    if len(typed.words) != 1:
+        raise save.misused()
+    back_up.run(shell, typed)
+
+
 @dot_command("chart", "?bar|spark? ?COLUMN? ?QUERY?", completes=("chart", "sql"))
 def chart(shell: Shell, typed: Invocation) -> None:
     """Draw a numeric column of a query: bars, one a row, or a line of small ones.
@@ -146,4 +178,4 @@ def _in_columns(names: list[str], screen_columns: int) -> list[str]:
     ]
 
 
-COMMANDS = (chart, databases, dump_tables, explain, indexes, schema, tables)
+COMMANDS = (back_up, chart, databases, dump_tables, explain, indexes, save, schema, tables)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 
 import pytest
@@ -95,6 +97,19 @@ def test_a_schema_is_in_the_order_in_which_it_was_made(dosql):
     assert dosql.ok(stdin=script + ".schema --indent z\n") == "CREATE TABLE z(b);\n"
     refused = dosql.run(stdin=script + ".schema --nonsense\n")
     assert refused.status == 1
+
+
+def test_a_backup_is_a_stock_file_of_the_moment_shown(dosql, tmp_path):
+    script = "create table t(a); insert into t values (1);\n.backup one.sqlite\n"
+    dosql.ok("app.db", stdin=script + "update t set a = 2;\n.save two.sqlite\n")
+    dosql.ok("app.db", stdin=".asof 2\n.backup main one.sqlite\n")  # replaced by the same
+    for name, value in (("one", 1), ("two", 2)):
+        with contextlib.closing(sqlite3.connect(tmp_path / f"{name}.sqlite")) as con:
+            assert con.execute("select a from t").fetchall() == [(value,)]
+    assert sorted(path.name for path in tmp_path.glob("*.sqlite*")) == ["one.sqlite", "two.sqlite"]
+    for script in (".backup app.db\n", ".backup\n", ".save a b\n", ".backup no/folder/x\n"):
+        assert dosql.run("app.db", stdin=script).status == 1
+    assert dosql.ok("app.db", "select a from t") == "2\n"
 
 
 def test_a_dump_makes_the_database_again(dosql):
