@@ -16,13 +16,21 @@ from dolake.ingest.durable_file import sync_directory
 from dolake.ingest.messages import CopyBegin, CopyRows, Form
 from dolake.ingest.schema_messages import table_schema
 from dolake.ingest.wire_format import decode_message
+from dolake.tables.row_tables import STORED_TEXT
 
 _FRAME = struct.Struct("<IB")
+
+
+class _StoredText(bytes):
+    """The bytes of text, told from a blob."""
+
+
 _ARROW_TYPES: dict[type, pa.DataType] = {
     int: pa.int64(),
     float: pa.float64(),
     str: pa.string(),
     bytes: pa.binary(),
+    _StoredText: pa.binary(),
 }
 
 
@@ -111,7 +119,7 @@ def column_names(schema: TableSchema) -> tuple[str, ...]:
 
 
 def record_batch(schema: TableSchema, rows: Sequence[Sequence[SqlValue]]) -> pa.RecordBatch:
-    """Rows as Arrow; a column that mixes types is a dense union of them.
+    """Rows as Arrow; a column that mixes types, or has text that is no Unicode, is a dense union.
 
     Shape:  in a table with a primary key all rows may have their rowid in front, for those of which
             the key is NULL.
@@ -132,8 +140,24 @@ def _array(values: Sequence[SqlValue]) -> pa.Array:
     types = set(map(type, values)) - {NoneType}
     if not types:
         return pa.nulls(len(values))
-    if len(types) == 1:
-        return pa.array(values, _ARROW_TYPES[types.pop()])
+    try:
+        if len(types) == 1:
+            return pa.array(values, _ARROW_TYPES[next(iter(types))])
+        return _union(values, types)
+    except UnicodeEncodeError:
+        return _union_of_any_text(values)
+
+
+def _union_of_any_text(values: Sequence[SqlValue]) -> pa.Array:
+    """Values some of which are text that is no Unicode: of all text the bytes, as STORED_TEXT."""
+    stored = [
+        _StoredText(value.encode("utf-8", "surrogateescape")) if isinstance(value, str) else value
+        for value in values
+    ]
+    return _union(stored, set(map(type, stored)) - {NoneType})
+
+
+def _union(values: Sequence[SqlValue], types: set[type]) -> pa.Array:
     # Which child holds a value, and where in it; NULL is in the first.
     kinds = sorted(types, key=lambda kind: kind.__name__)
     children: list[list[SqlValue]] = [[] for _ in kinds]
@@ -148,5 +172,5 @@ def _array(values: Sequence[SqlValue]) -> pa.Array:
         pa.array(places, pa.int8()),
         pa.array(offsets, pa.int32()),
         [pa.array(child, _ARROW_TYPES[kind]) for child, kind in zip(children, kinds, strict=True)],
-        [kind.__name__ for kind in kinds],
+        [STORED_TEXT if kind is _StoredText else kind.__name__ for kind in kinds],
     )

@@ -25,7 +25,7 @@ from dolake.changes import (
 from dolake.ingest.copy_spool import column_names
 from dolake.ingest.source_schema import is_virtual, renamed_columns, schema_of_sql
 from dosql_core import Database, open_database
-from dosql_core.errors import ChangesNotKeptError, SlotNotFoundError
+from dosql_core.errors import ChangesNotKeptError, OperationalError, SlotNotFoundError
 
 DEFAULT_SLOT = "dolake"
 _ROWID = "rowid"  # the key of the events of a table without a primary key
@@ -285,9 +285,45 @@ def _rows(connection: Any, schema: TableSchema) -> Iterator[list[tuple[SqlValue,
     if ROWID_KEY not in names and _has_null_key(connection, schema):
         names = (ROWID_KEY, *names)
     columns = [_free_rowid_name(schema) if name == ROWID_KEY else _quoted(name) for name in names]
-    found = connection.execute(f"SELECT {', '.join(columns)} FROM {_quoted(schema.table)}")
-    while rows := found.fetchmany(_COPY_ROWS):
-        yield rows
+    # One order for both ways of reading it: that of the table itself, whatever indexes there are.
+    table = f"{_quoted(schema.table)} NOT INDEXED"
+    given = 0
+    with contextlib.closing(connection.cursor()) as found:
+        try:
+            found.execute(f"SELECT {', '.join(columns)} FROM {table}")
+            while rows := found.fetchmany(_COPY_ROWS):
+                given += len(rows)
+                yield rows
+            return
+        except OperationalError as error:
+            is_odd_text = isinstance(error.__cause__, UnicodeDecodeError)
+            if not is_odd_text or connection.execute("PRAGMA encoding").fetchone() != ("UTF-8",):
+                raise
+    yield from _rows_of_any_text(connection, columns, table, given)
+
+
+def _rows_of_any_text(
+    connection: Any, columns: Sequence[str], table: str, skipped: int
+) -> Iterator[list[tuple[SqlValue, ...]]]:
+    """The rows after the first ones, text that is no Unicode as change streams give it.
+
+    The driver gives only Unicode as text, so SQLite tells text by its bytes, and a blob by digits.
+    """
+    told = [
+        f"CASE typeof({name}) WHEN 'text' THEN CAST({name} AS BLOB) "
+        f"WHEN 'blob' THEN hex({name}) ELSE {name} END"
+        for name in columns
+    ]
+
+    def value(found: SqlValue) -> SqlValue:
+        if isinstance(found, bytes):
+            return found.decode("utf-8", "surrogateescape")
+        return bytes.fromhex(found) if isinstance(found, str) else found
+
+    with contextlib.closing(connection.cursor()) as found:
+        found.execute(f"SELECT {', '.join(told)} FROM {table} LIMIT -1 OFFSET {skipped}")
+        while rows := found.fetchmany(_COPY_ROWS):
+            yield [tuple(map(value, row)) for row in rows]
 
 
 def _has_null_key(connection: Any, schema: TableSchema) -> bool:

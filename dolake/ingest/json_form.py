@@ -18,6 +18,7 @@ from dolake.ingest.messages import (
     LakeMessage,
     PlainCopyRows,
     SourceMessage,
+    with_each_value,
 )
 from dolake.ingest.schema_messages import SchemaMessage, schema_change, schema_change_message
 from dolake.ingest.wire_values import (
@@ -26,13 +27,14 @@ from dolake.ingest.wire_values import (
     Lsn,
     Name,
     PlainValue,
+    text_as_json,
     value_as_json,
     value_of_json,
 )
 
 
 class PlainRow(RowChange, frozen=True, tag="row"):
-    """A RowChange without blobs, as it is decoded."""
+    """A RowChange of plain values, as it is decoded."""
 
     lsn: Lsn
     index: Lsn
@@ -45,7 +47,7 @@ class PlainRow(RowChange, frozen=True, tag="row"):
 
 
 class SpecialRow(msgspec.Struct, frozen=True, tag="row"):
-    """A row of JSON that may hold blobs."""
+    """A row of JSON that may hold values that are wrapped, as blobs are."""
 
     lsn: Lsn
     index: Lsn
@@ -69,7 +71,7 @@ class PlainBatch(msgspec.Struct, tag="batch", frozen=True):
 
 
 class SpecialBatch(msgspec.Struct, tag="batch", frozen=True):
-    """The same where rows may hold blobs."""
+    """The same where rows may hold wrapped values."""
 
     sequence: Lsn
     after_lsn: Lsn
@@ -80,7 +82,7 @@ class SpecialBatch(msgspec.Struct, tag="batch", frozen=True):
 
 
 class SpecialCopyRows(msgspec.Struct, tag="copy_rows", frozen=True):
-    """The same where rows may hold blobs, in JSON."""
+    """The same where rows may hold wrapped values, in JSON."""
 
     sequence: Lsn
     table: Name
@@ -126,19 +128,26 @@ def decode_json(raw: bytes | str) -> SourceMessage:
 
 def encode_json(message: SourceMessage | LakeMessage) -> bytes:
     """A message as it is sent."""
+    try:
+        return _encode(_wire_message(message))
+    except UnicodeEncodeError:
+        if not isinstance(message, BatchMessage | CopyRows):
+            raise
+        return _encode(_wire_message(with_each_value(message, text_as_json)))
+
+
+def _wire_message(message: SourceMessage | LakeMessage) -> Any:
     if isinstance(message, BatchMessage):
-        return _encode(_batch(message))
+        return _batch(message)
     if isinstance(message, CopyRows):
         rows = [[value_as_json(value) for value in row] for row in message.rows]
-        return _encode(
-            {
-                "type": "copy_rows",
-                "sequence": message.sequence,
-                "table": message.table,
-                "rows": rows,
-            }
-        )
-    return _encode(message)
+        return {
+            "type": "copy_rows",
+            "sequence": message.sequence,
+            "table": message.table,
+            "rows": rows,
+        }
+    return message
 
 
 def _change_of(change: PlainRow | SpecialRow | SchemaMessage) -> Change:

@@ -6,11 +6,12 @@ Source: docs/lake_protocol.md.
 from __future__ import annotations
 
 import enum
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import msgspec
 
-from dolake.changes import Change, SqlValue
+from dolake.changes import Change, RowChange, SqlValue, Values
 from dolake.ingest.schema_messages import TableSchemaMessage
 from dolake.ingest.wire_values import Integer, Lsn, Name, PlainValue
 
@@ -76,6 +77,28 @@ class BatchMessage(msgspec.Struct, frozen=True):
     changes: tuple[Change, ...] = ()
     more: bool = False
     part: Lsn = 0
+
+
+def with_each_value(
+    message: BatchMessage | CopyRows, of: Callable[[SqlValue], Any]
+) -> BatchMessage | CopyRows:
+    """The message with `of` applied to every value of its rows."""
+    if isinstance(message, CopyRows):
+        rows = tuple(tuple(map(of, row)) for row in message.rows)
+        return msgspec.structs.replace(message, rows=rows)
+
+    def image(values: Values | None) -> Any:
+        return None if values is None else {name: of(value) for name, value in values.items()}
+
+    changes = tuple(
+        msgspec.structs.replace(
+            change, key=image(change.key), before=image(change.before), after=image(change.after)
+        )
+        if isinstance(change, RowChange)
+        else change
+        for change in message.changes
+    )
+    return msgspec.structs.replace(message, changes=changes)
 
 
 class Heartbeat(msgspec.Struct, tag="heartbeat", frozen=True):

@@ -18,6 +18,7 @@ from dolake.ingest.messages import (
     LakeMessage,
     PlainCopyRows,
     SourceMessage,
+    with_each_value,
 )
 from dolake.ingest.schema_messages import SchemaMessage, schema_change, schema_change_message
 from dolake.ingest.wire_values import (
@@ -26,6 +27,7 @@ from dolake.ingest.wire_values import (
     Name,
     PackedValue,
     PlainValue,
+    text_as_packed,
     value_as_packed,
     value_of_packed,
 )
@@ -55,7 +57,7 @@ class PackedPlainRow(msgspec.Struct, array_like=True, tag=0, forbid_unknown_fiel
 
 
 class PackedRow(msgspec.Struct, array_like=True, tag=0, forbid_unknown_fields=True):
-    """The same where values may be blobs."""
+    """The same where values may be wrapped."""
 
     lsn: Lsn
     index: Lsn
@@ -86,7 +88,7 @@ class PackedPlainBatch(msgspec.Struct, tag="batch", frozen=True):
 
 
 class PackedBatch(msgspec.Struct, tag="batch", frozen=True):
-    """The same where values may be blobs."""
+    """The same where values may be wrapped."""
 
     sequence: Lsn
     after_lsn: Lsn
@@ -98,7 +100,7 @@ class PackedBatch(msgspec.Struct, tag="batch", frozen=True):
 
 
 class PackedCopyRows(msgspec.Struct, tag="copy_rows", frozen=True):
-    """The same where rows may hold blobs, in msgpack."""
+    """The same where rows may hold wrapped values, in msgpack."""
 
     sequence: Lsn
     table: Name
@@ -140,19 +142,26 @@ def decode_packed(raw: bytes) -> SourceMessage:
 
 def encode_packed(message: SourceMessage | LakeMessage) -> bytes:
     """A message as it is sent."""
+    try:
+        return _encode(_wire_message(message))
+    except UnicodeEncodeError:
+        if not isinstance(message, BatchMessage | CopyRows):
+            raise
+        return _encode(_wire_message(with_each_value(message, text_as_packed)))
+
+
+def _wire_message(message: SourceMessage | LakeMessage) -> Any:
     if isinstance(message, BatchMessage):
-        return _encode(_batch(message))
+        return _batch(message)
     if isinstance(message, CopyRows):
         rows = [[value_as_packed(value) for value in row] for row in message.rows]
-        return _encode(
-            {
-                "type": "copy_rows",
-                "sequence": message.sequence,
-                "table": message.table,
-                "rows": rows,
-            }
-        )
-    return _encode(message)
+        return {
+            "type": "copy_rows",
+            "sequence": message.sequence,
+            "table": message.table,
+            "rows": rows,
+        }
+    return message
 
 
 def _unpacker(

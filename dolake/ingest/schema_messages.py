@@ -16,8 +16,10 @@ from dolake.ingest.wire_values import (
     Lsn,
     Name,
     PackedBlob,
+    text_as_json,
     value_as_json,
     value_of_json,
+    value_of_packed,
 )
 
 
@@ -77,7 +79,7 @@ def schema_message(schema: TableSchema) -> TableSchemaMessage:
                 column.declared_type,
                 column.is_not_null,
                 column.key_position,
-                value_as_json(column.default),
+                text_as_json(value_as_json(column.default)),
             )
             for column in schema.columns
         ),
@@ -116,5 +118,5 @@ def _default_value(told: Any) -> SqlValue:
     if isinstance(told, dict):
         return value_of_json(msgspec.convert(told, JsonSpecial))
     if isinstance(told, list):
-        return msgspec.convert(told, PackedBlob).data
+        return value_of_packed(msgspec.convert(told, PackedBlob))
     raise ValueError(f"{told!r} is no default of a column")

@@ -10,9 +10,10 @@ import duckdb
 import pyarrow as pa
 
 from dolake.catalog.pointers import TableIdentifier
-from dolake.query.column_types import quoted_name
+from dolake.query.column_types import quoted_name, quoted_text
 from dolake.query.query_result import TableRead
 from dolake.query.query_text import SCHEMA, TableReference
+from dolake.tables.value_conversion import MISFIT_COLUMN, as_unicode
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,17 @@ def with_pending(
         replaced = f"{SCHEMA}.{quoted_name('replaced of ' + about)}"
         keys, conditions = {}, []
         for name in pending.replaced[0]:
-            keys[name], column = _key_column([key[name] for key in pending.replaced], name)
-            conditions.append(f"replaced.{quoted_name(name)} = {column}")
+            values = [as_unicode(key[name]) for key in pending.replaced]
+            unicode = [None if isinstance(value, dict) else value for value in values]
+            keys[name], column = _key_column(unicode, name)
+            condition = f"replaced.{quoted_name(name)} = {column}"
+            if unicode != values and MISFIT_COLUMN in names:
+                misfit = f"{name} as stored"
+                keys[misfit] = pa.array(
+                    [value["text"] if isinstance(value, dict) else None for value in values]
+                )
+                condition += f" OR replaced.{quoted_name(misfit)} = {_text_among_misfits(name)}"
+            conditions.append(f"({condition})")
         store_rows(connection, replaced, pa.table(keys))
         committed += (
             f" WHERE NOT EXISTS (SELECT 1 FROM {replaced} AS replaced "
@@ -71,10 +81,19 @@ def _key_column(values: list[Any], name: str) -> tuple[pa.Array, str]:
     holds values of several types is compared as text.
     """
     column = f"committed.{quoted_name(name)}"
+    if values.count(None) == len(values):
+        return pa.array(values, pa.string()), column  # NULL of a type that all others convert from
     try:
         return pa.array(values), column
     except pa.ArrowException:
         return pa.array([str(value) for value in values]), f"{column}::VARCHAR"
+
+
+def _text_among_misfits(name: str) -> str:
+    """The digits of a committed text that is no Unicode: its own column is NULL."""
+    pointer = "/" + name.replace("~", "~0").replace("/", "~1") + "/text"
+    column = f"committed.{quoted_name(MISFIT_COLUMN)}"
+    return f"json_extract_string({column}, {quoted_text(pointer)})"
 
 
 def store_rows(connection: duckdb.DuckDBPyConnection, relation: str, rows: pa.Table) -> None:

@@ -28,6 +28,7 @@ from dolake.tables.schema_mapping import (
     settled,
 )
 from dolake.tables.snapshot_commit import PreparedSnapshot, SnapshotCommit
+from dolake.tables.value_conversion import as_unicode
 from dolake.warehouse import Warehouse
 
 CDC_FIELDS: tuple[tuple[str, str, pa.DataType, str], ...] = (
@@ -203,7 +204,8 @@ class ChangeLog:
 def row_id(key: Mapping[str, SqlValue]) -> str:
     """The text of a row's key in `_cdc_row_id`."""
     values = [
-        value if not isinstance(value, bytes) else {"blob": value.hex()} for value in key.values()
+        {"blob": value.hex()} if isinstance(value, bytes) else as_unicode(value)
+        for value in key.values()
     ]
     if len(values) == 1 and not isinstance(values[0], dict):
         return str(values[0])

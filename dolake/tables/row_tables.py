@@ -22,6 +22,9 @@ from dolake.tables.value_conversion import (
 
 Row = Mapping[str, SqlValue]
 
+STORED_TEXT = "text as stored"
+"""The name of a union's field of binaries that are texts: Arrow's own texts are Unicode."""
+
 
 def key_of(values: Row, key_names: tuple[str, ...]) -> Key:
     """The key as the index knows it: a value, or a tuple of those of several columns.
@@ -89,8 +92,9 @@ def _finished(
 def batch_table(batch: pa.RecordBatch, layout: Layout) -> tuple[pa.Table, Layout]:
     """As `row_table`, of rows that come as Arrow: an initial copy.
 
-    Shape: columns by their name in the source, of SQLite's values in any Arrow type, and
-           `_rowid_` for a table without a primary key, or with one that is NULL somewhere.
+    Shape: columns by their name in the source, of SQLite's values in any Arrow type (STORED_TEXT
+           for texts that may be no Unicode), and `_rowid_` for a table without a primary key, or
+           with one that is NULL somewhere.
     """
     arrays, misfits = [], dict[int, dict[str, SqlValue]]()
     for column in layout.columns:
@@ -129,7 +133,15 @@ def _holds_exactly(stored: pa.DataType, of: ColumnType) -> bool:
 
 
 def _sql_values(array: pa.Array) -> list[SqlValue]:
-    return [plain_value(value) for value in array.to_pylist()]
+    values = [plain_value(value) for value in array.to_pylist()]
+    if pa.types.is_union(array.type):
+        names = [array.type.field(number).name for number in range(array.type.num_fields)]
+        if STORED_TEXT in names:
+            is_text = pc.equal(array.type_codes, names.index(STORED_TEXT)).to_pylist()
+            for place, value in enumerate(values):
+                if is_text[place] and isinstance(value, bytes):
+                    values[place] = value.decode("utf-8", "surrogateescape")
+    return values
 
 
 def keys_of_table(table: pa.Table, layout: Layout) -> list[Key]:

@@ -68,6 +68,16 @@ def misfits_of_json(text: str) -> dict[str, SqlValue]:
     return {name: _of_json(value) for name, value in json.loads(text).items()}
 
 
+def as_unicode(value: SqlValue) -> Any:
+    """Text that is no Unicode as JSON holds it, {"text": hex}; any other value as it is."""
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return {"text": value.encode("utf-8", "surrogateescape").hex()}
+    return value
+
+
 def plain_value(value: Any) -> SqlValue:
     """A value read from a mirror's column as it would be a key in SQLite."""
     if isinstance(value, bool):
@@ -233,12 +243,7 @@ def _to_json(value: SqlValue) -> Any:
         return {"blob": value.hex()}
     if isinstance(value, float) and not math.isfinite(value):
         return {"real": repr(value)}
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return {"text": value.encode("utf-8", "surrogateescape").hex()}
-    return value
+    return as_unicode(value)
 
 
 def _of_json(value: Any) -> SqlValue:

@@ -24,6 +24,7 @@ values = (
     | st.floats(allow_nan=False)
     | st.text(st.characters(exclude_categories=["Cs"]))
     | st.binary()
+    | st.binary().map(lambda stored: stored.decode("utf-8", "surrogateescape"))
 )
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 
@@ -122,6 +123,10 @@ BATCH = {"type": "batch", "sequence": 1, "after_lsn": 0, "last_lsn": 1, "changes
         {"after": {"a": [1]}},
         {"after": {"a": {"base16": "0"}}},
         {"after": {"a": {"base16": "00", "real": "inf"}}},
+        {"after": {"a": {"base16": "00", "text_base16": "00"}}},
+        {"after": {"a": {"text_base16": "00", "real": "inf"}}},
+        {"after": {"a": {"text_base16": "f"}}},
+        {"after": {"a": {}}},
         {"after": {"a": {"real": "nan"}}},
         {"after": {"a": {"other": 1}}},
         {"operation": "upsert"},

@@ -455,6 +455,29 @@ def test_files_without_field_ids_are_refused_and_not_read_as_null(
     assert rows_of(query, "select * from own.t where id = 3") == [(3,)]
 
 
+@pytest.mark.parametrize("others", [(), ("k", "é")])
+def test_a_pending_row_replaces_that_whose_key_is_text_but_no_unicode(
+    lake: Lake, others: tuple[str, ...]
+) -> None:
+    odd, gone = "\udcff", "a\udcfe"
+    source, tables = SourceModel(), lake.open()
+    query = LakeQuery(lake.registry, pending_of(tables))
+    source.create("t", "*a/~k TEXT", "n INTEGER")
+    for key in ("kept", odd, gone, *others):
+        source.put("t", {"a/~k": key, "n": 1})
+    tables.stage(source.commit())
+    counted = "select n, count(*) from shop.t group by n order by n"
+    assert rows_of(query, counted) == [(1, 3 + len(others))]
+    tables.flush()
+    for key in (odd, *others):
+        source.put("t", {"a/~k": key, "n": 2})
+    source.delete("t", gone)
+    tables.stage(source.commit())
+    assert rows_of(query, counted) == [(1, 1), (2, 1 + len(others))]
+    tables.flush()
+    assert rows_of(query, counted) == [(1, 1), (2, 1 + len(others))]
+
+
 def test_a_query_beside_a_writer_sees_whole_commits(lake: Lake) -> None:
     source, tables = SourceModel(), lake.open()
     lock = threading.Lock()
