@@ -26,7 +26,7 @@ from dolake.ingest.lake_tables import SourceKey
 from dolake.ingest.messages import BatchMessage, CopyBegin, CopyRows, Form
 from dolake.ingest.schema_messages import schema_message
 from dolake.ingest.source_pipeline import Accepted, SourcePipeline
-from dolake.ingest.wire_format import encode_message
+from dolake.ingest.wire_format import decode_message, encode_message
 from dolake.settings import FlushPolicy, IngestLimits, IngestSettings, RetryPolicy, Tier
 from fixtures.file_tables import FileTables, stored_rows
 
@@ -284,7 +284,8 @@ def test_a_batch_that_no_table_takes_becomes_a_dead_letter_and_the_source_goes_o
     service = lake.open(tier=Tier.P1)
     pipeline = service.pipeline(SHOP)
     send(pipeline, batch(0, 2))
-    send(pipeline, batch(2, 3, insert(3), insert(3, "poison", 1)))
+    odd = "\udcff"  # text that is no Unicode
+    send(pipeline, batch(2, 3, insert(3, odd), insert(3, "poison", 1)), Form.MSGPACK)
     send(pipeline, batch(3, 4))
     committed(service.flush())
     assert lake.lsns() == [1, 2, 4]  # nothing of the bad batch, all of the others
@@ -292,7 +293,12 @@ def test_a_batch_that_no_table_takes_becomes_a_dead_letter_and_the_source_goes_o
     assert (letter.after_lsn, letter.last_lsn, letter.state) == (2, 3, "passed")
     assert "poison" in letter.error
     (raw,) = (lake.folder / "state" / "dead_letters").glob("*.batch")
-    assert b"poison" in raw.read_bytes()
+    kept = decode_message(raw.read_bytes(), Form.JSON)
+    assert isinstance(kept, BatchMessage)
+    assert [change.after for change in kept.changes] == [
+        {"id": 3000, "value": odd},
+        {"id": 3001, "value": "poison"},
+    ]
 
 
 def test_in_tier_p0_such_a_batch_halts_its_source_until_somebody_decides(lake: Lake) -> None:
