@@ -76,9 +76,22 @@ class Interruption:
             os.close(read_end)
 
     def _note(self, signal_number: int, frame: FrameType | None) -> None:
-        if self.is_requested:
+        if self.is_requested and not self._is_over.is_set():
             raise KeyboardInterrupt
         self.is_requested = True
+
+
+@contextmanager
+def nothing_to_interrupt() -> Iterator[None]:
+    """While inside, Ctrl-C does nothing, but where somebody else watches for it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous_handler = signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous_handler)
 
 
 def _pass_signals_on(

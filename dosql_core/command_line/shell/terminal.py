@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterable
@@ -23,6 +24,7 @@ from pygments.lexers.sql import SqlLexer
 from dosql_core.command_line.opening import Target
 from dosql_core.command_line.reporting import note, wants_colour
 from dosql_core.command_line.shell.completion import Completer
+from dosql_core.command_line.shell.interruption import nothing_to_interrupt
 from dosql_core.command_line.shell.script import ShellInput, needs_more
 from dosql_core.command_line.shell.shell import Shell
 from dosql_core.command_line.versions import dosql_version, sqlite_version
@@ -51,19 +53,24 @@ def converse(shell: Shell) -> None:
     """
     _greet(shell)
     session = _prompt_session(shell)
+    with nothing_to_interrupt():  # between the prompt and the statement, say
+        _converse(shell, session)
+    _say_goodbye(shell)
+
+
+def _converse(shell: Shell, session: PromptSession[str]) -> None:
     while True:
         try:
             text = session.prompt(lambda: prompt_for(shell))
         except KeyboardInterrupt:
             continue  # Ctrl-C gives up the line being typed
         except EOFError:
-            break
+            return
         text = text.strip()
         if not text:
             continue
-        with shell.watching_for_interrupts():
-            shell.run(ShellInput(text, 1))
-    _say_goodbye(shell)
+        with contextlib.suppress(KeyboardInterrupt), shell.watching_for_interrupts():
+            shell.run(ShellInput(text, 1))  # which tells of it, unless it came in a wrong moment
 
 
 def prompt_for(shell: Shell) -> FormattedText:

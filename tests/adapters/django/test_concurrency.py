@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("django")
 
+from asgiref.sync import sync_to_async
 from django.db import OperationalError, connection, connections
 
 from django_dosql import as_of, branch
@@ -71,7 +72,10 @@ def test_tasks_are_each_where_they_went(library, two_moments):
             return before, (await library.Author.objects.aget()).name
 
     async def look_everywhere():
-        return await asyncio.gather(*(look(lsn) for lsn in two_moments), look(None))
+        try:
+            return await asyncio.gather(*(look(lsn) for lsn in two_moments), look(None))
+        finally:
+            await sync_to_async(connections.close_all)()
 
     expected = [(name, name) for name in ("Ann", "Bea", "Cleo", "Cleo")]
     assert asyncio.run(look_everywhere()) == expected
@@ -91,7 +95,10 @@ def test_tasks_work_each_on_its_branch(library, two_moments):
     async def work_everywhere():
         with pytest.raises(OperationalError, match="no branch"), branch("no such"):
             pass
-        return await asyncio.gather(work("dev"), work("test"))
+        try:
+            return await asyncio.gather(work("dev"), work("test"))
+        finally:  # the thread that coroutines share outlives this test and its database
+            await sync_to_async(connections.close_all)()
 
     assert asyncio.run(work_everywhere()) == ["of dev", "of test"]
     assert library.Author.objects.get().name == "Cleo"

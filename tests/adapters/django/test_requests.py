@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("django")
 
+from asgiref.sync import sync_to_async
 from django.db import connection, connections, transaction
 from django.test import AsyncClient, Client, override_settings
 
@@ -92,6 +93,8 @@ def test_a_streamed_response_is_read_where_the_request_was_sent(chosen, staff):
 def test_an_asynchronous_view_is_sent_there_too(chosen):
     async def get():
         client = AsyncClient()
+        # The thread that coroutines share may have a connection of another test's database.
+        await sync_to_async(connections.close_all)()
         with override_settings(DOSQL_REQUEST_ALLOWED="fixtures.django_project.everybody"):
             response = await client.get("/names-async", headers=chosen["branch"])
         return response.json()["names"]

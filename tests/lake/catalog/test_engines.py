@@ -187,8 +187,10 @@ def test_a_token_lets_every_engine_in(tmp_path: Path, pytestconfig: pytest.Confi
             )
             assert duck.execute("select * from lake.shop.orders").fetchall() == [(1, "a")]
         statement = "select * from lake.shop.orders"
-        more = {"bearer_access_token": "secret"}
-        assert run_in_sail(pytestconfig, server.url, [statement], tmp_path, **more) == [[(1, "a")]]
+        found = run_in_sail(
+            pytestconfig, server.url, [statement], tmp_path, bearer_access_token="secret"
+        )
+        assert found == [[(1, "a")]]
 
 
 def test_clients_get_the_keys_of_a_bucket_where_they_may(
