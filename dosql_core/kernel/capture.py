@@ -28,7 +28,12 @@ from dosql_core.kernel.commit_times import CommitTimes, begins_a_generation, tim
 from dosql_core.kernel.connection import run
 from dosql_core.kernel.group_commit import GroupCommit
 from dosql_core.kernel.wal_index import WalIndex, WalState
-from dosql_core.kernel.wal_position import CapturedPosition, LsnClock, first_uncaptured_frame
+from dosql_core.kernel.wal_position import (
+    CapturedPosition,
+    GapFound,
+    LsnClock,
+    first_uncaptured_frame,
+)
 from dosql_core.storage.block_encoding import Version
 from dosql_core.storage.branch_history import BranchHistory
 from dosql_core.storage.page_history import PageHistory, PageView
@@ -119,7 +124,11 @@ class Capture:
             captured, newest = self.position()
             page_size = self._history.page_size
             descriptor = self._clock.descriptor() if state.frames else -1
-            first = first_uncaptured_frame(captured, state, descriptor, page_size)
+            try:
+                first = first_uncaptured_frame(captured, state, descriptor, page_size)
+            except GapFound:
+                self._check_it_was_overtaken(captured, state)
+                return captured
             if first > state.frames:
                 return captured
             self._sync_wal.wait()  # history never gets ahead of the disk
@@ -160,6 +169,15 @@ class Capture:
                     predecessor=self._predecessor,
                 )
             return captured
+
+    def _check_it_was_overtaken(self, captured: CapturedPosition, state: WalState) -> None:
+        """See that others wrote and captured on since `state` was read: then history has more.
+
+        Errors: GapFound when the WAL as it is now does not continue where history ends either.
+        """
+        now = self._index.state()
+        descriptor = self._clock.descriptor() if now.frames else -1
+        first_uncaptured_frame(captured, now, descriptor, self._history.page_size)
 
     def read_live(
         self, connection: apsw.Connection, state: WalState, after: CapturedPosition, lsn: Lsn
