@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 _END = object()
@@ -30,6 +32,8 @@ class Steps(Iterator[T], AsyncIterator[T], Generic[T]):
         return self
 
     async def __anext__(self) -> T:
+        import asyncio  # 15 ms, which every program would pay and few need
+
         if self._pending is None:
             self._pending = asyncio.ensure_future(asyncio.to_thread(next, self._steps, _END))
         pending = self._pending

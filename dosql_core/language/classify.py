@@ -20,6 +20,7 @@ from dosql_core.language.tokens import (
     NAME_CHARACTERS,
     Token,
     TokenKind,
+    compiled_when_needed,
     significant_tokens,
     unquoted,
 )
@@ -114,7 +115,7 @@ _WRITING_WORDS = ("insert", "update", "delete", "replace")
 _WHITESPACE = " \t\n\f\r\ufeff"  # wherever it stands; a \v is blank behind another blank only
 
 _FIRST_WORD = re.compile(rf"(?:{GAP}|;)*+([A-Za-z]*+)(?![{NAME_CHARACTERS}])")
-_WORD_OF = re.compile(rf"(?<![{NAME_CHARACTERS}])of(?![{NAME_CHARACTERS}])")
+_WORD_OF = compiled_when_needed(rf"(?<![{NAME_CHARACTERS}])of(?![{NAME_CHARACTERS}])")
 
 
 def classify(sql: str) -> Statement:
@@ -145,7 +146,7 @@ def classify(sql: str) -> Statement:
             kind = StatementKind.EMPTY if start == len(sql) else StatementKind.OTHER
     as_of = None
     if kind in _MAY_CONTAIN_AS_OF and (
-        ("of" in lowered and _WORD_OF.search(lowered))
+        ("of" in lowered and _WORD_OF().search(lowered))
         or "system_time" in lowered
         or "dosql_diff" in lowered
     ):

@@ -17,6 +17,7 @@ from dosql_core.language.tokens import (
     PARAMETER,
     UNCLOSED_PARAMETER,
     WORD,
+    compiled_when_needed,
 )
 
 # What code consists of, apart from `;` and words. Every alternative is a whole token, or a run in
@@ -29,7 +30,7 @@ _CODE = (
     rf"|{PARAMETER}|{UNCLOSED_PARAMETER}|[$@:](?:::)*+"
 )
 _UP_TO_SEMICOLON = re.compile(f"(?:{_CODE}|{WORD})*+")
-_UP_TO_RETURNING = re.compile(
+_UP_TO_RETURNING = compiled_when_needed(
     rf"(?:{_CODE}|;|(?!RETURNING(?![{NAME_CHARACTERS}])){WORD})*+RETURNING",
     re.IGNORECASE | re.ASCII,
 )
@@ -42,7 +43,9 @@ _CREATE_TRIGGER = re.compile(
     rf"CREATE{GAP}++(?:TEMP(?:ORARY)?{GAP}++)?TRIGGER(?![{NAME_CHARACTERS}])",
     re.IGNORECASE | re.ASCII,
 )
-_END_OF_TRIGGER = re.compile(rf"{GAP}*+END(?![{NAME_CHARACTERS}])", re.IGNORECASE | re.ASCII)
+_END_OF_TRIGGER = compiled_when_needed(
+    rf"{GAP}*+END(?![{NAME_CHARACTERS}])", re.IGNORECASE | re.ASCII
+)
 
 
 def start_of_statement(sql: str, start: int = 0) -> int:
@@ -100,7 +103,7 @@ def ends_in_comment(sql: str, start: int = 0) -> bool:
 
 def has_returning_clause(sql: str) -> bool:
     """Whether the word RETURNING, which is never a name, stands outside of quotes and comments."""
-    return _UP_TO_RETURNING.match(sql) is not None
+    return _UP_TO_RETURNING().match(sql) is not None
 
 
 def _end_and_completeness(sql: str, start: int) -> tuple[int, bool]:
@@ -110,7 +113,7 @@ def _end_and_completeness(sql: str, start: int) -> tuple[int, bool]:
     # No statement of a trigger's body can begin with END, so `; END` is always the body's end.
     is_body_over = False
     while is_whole and not is_body_over:
-        is_body_over = _END_OF_TRIGGER.match(sql, end) is not None
+        is_body_over = _END_OF_TRIGGER().match(sql, end) is not None
         end, is_whole = _behind_semicolon(sql, end)
     return end, is_whole
 

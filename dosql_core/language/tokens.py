@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from typing import NamedTuple
 
 
@@ -48,6 +49,11 @@ class Token(NamedTuple):
         Only ASCII words: SQLite's keywords fold no other letters, and `ſet` is not SET.
         """
         return self.text.upper() if self.kind is TokenKind.WORD and self.text.isascii() else ""
+
+
+def compiled_when_needed(pattern: str, flags: int = 0) -> Callable[[], re.Pattern[str]]:
+    """Gives the pattern, compiled at the first call: some take 20 ms, and few programs need all."""
+    return cache(partial(re.compile, pattern, flags))
 
 
 NAME_BEGINNINGS = r"A-Za-z_\x80-\U0010ffff"
@@ -89,7 +95,7 @@ _PATTERNS = (
     (TokenKind.OPERATOR, r"->>?|\|\||<[=<>]|>[=>]|==|!=|[-+*/%&|~<>=,;.()]"),
     (TokenKind.ILLEGAL, r"""['"`\[][\s\S]*+|[\s\S]"""),
 )
-_TOKEN = re.compile("|".join(f"({pattern})" for _, pattern in _PATTERNS))
+_TOKEN = compiled_when_needed("|".join(f"({pattern})" for _, pattern in _PATTERNS))
 _KIND_OF_GROUP = (TokenKind.END, *(kind for kind, _ in _PATTERNS))
 
 
@@ -98,7 +104,7 @@ def tokenize(sql: str) -> Iterator[Token]:
 
     A text SQLite would refuse is no error: what it could not read is ILLEGAL.
     """
-    for match in _TOKEN.finditer(sql):
+    for match in _TOKEN().finditer(sql):
         group = match.lastindex
         assert group is not None  # the last pattern takes any character
         yield Token(_KIND_OF_GROUP[group], match[0], match.start())
@@ -107,7 +113,7 @@ def tokenize(sql: str) -> Iterator[Token]:
 def significant_tokens(sql: str, start: int = 0) -> list[Token]:
     """The tokens from `start` on without blanks and comments, then one END."""
     tokens = []
-    for match in _TOKEN.finditer(sql, start):
+    for match in _TOKEN().finditer(sql, start):
         group = match.lastindex
         assert group is not None
         if group > 2:  # the first two groups are BLANK and COMMENT
