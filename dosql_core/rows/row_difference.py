@@ -104,10 +104,23 @@ class RowDifferences:
         """
         if not self._changed:
             return
-        tables = self.tables
         touched = ChangedLeaves(
-            self._before, self._after, self._changed, tables.with_rowids, self._known
+            self._before, self._after, self._changed, self.tables.with_rowids, self._known
         ).by_table()
+        in_place = self._maybe_overwritten_in_place()
+        found = self._of_changed_leaves(touched, wanted)
+        if in_place:
+            visible = list(found)
+            hidden = self._hidden_in_overflow(in_place - self._explained, wanted)
+            found = self._by_key(visible, list(hidden))
+        yield from found
+        for page in self._explained:
+            self._known.kinds.pop(page, None)
+
+    def _of_changed_leaves(
+        self, touched: Mapping[str, Leaves], wanted: Callable[[str], bool] | None
+    ) -> Iterator[RowDifference]:
+        tables = self.tables
         if len(touched) <= 1 and not tables.have_others:
             for name, leaves in touched.items():
                 if wanted is None or wanted(name):
@@ -116,7 +129,6 @@ class RowDifferences:
             for pair in tables.all:
                 if wanted is None or wanted(pair.name):
                     yield from self._of_table(pair, touched.get(pair.name))
-        yield from self._hidden_in_overflow(wanted)
 
     def _of_table(self, pair: TablePair, leaves: Leaves | None) -> Iterator[RowDifference]:
         if pair.is_another_table:
@@ -258,72 +270,106 @@ class RowDifferences:
         pages = self._before.overflow_pages(cell, is_table=is_table)
         return any(page in self._changed for page in pages)
 
-    def _hidden_in_overflow(self, wanted: Callable[[str], bool] | None) -> Iterator[RowDifference]:
-        """Rows whose leaf did not change, but an overflow page of theirs did.
+    def _maybe_overwritten_in_place(self) -> set[int]:
+        """The changed pages in which the rest of a row may be at both moments.
 
-        SQLite overwrites a value of the same size in place, and incremental blob writes do too.
-        Nothing leads from such a page to its row, so all rows with overflow pages are looked at.
+        The chain may go on in another page than it did: a row that was deleted and made anew gets
+        the pages nearest to each other, of those that are free by then.
         """
         kinds = self._known.kinds
-        if self._explained:
-            for page in self._explained:
-                kinds.pop(page, None)
         are_few = self._before.pages.page_count < _BTREE_PAGES_MAX
-        unexplained = {
+        return {
             page
-            for page in self._changed - self._explained
+            for page in self._changed
             if not (are_few and kinds.get(page) in _BTREE_KINDS)
             and self._before.may_be_overflow(page)
-            and self._after.has(page)
-            and self._before.read_page(page)[:4] == self._after.read_page(page)[:4]
+            and self._after.may_be_overflow(page)
         }
-        if not unexplained:
-            return
-        unexplained -= self._before.free_list() | self._after.free_list()
+
+    def _hidden_in_overflow(
+        self, unexplained: set[int], wanted: Callable[[str], bool] | None
+    ) -> Iterator[RowDifference]:
+        """Rows whose leaf did not change, but an overflow page of theirs did.
+
+        SQLite overwrites a value of the same size in place, incremental blob writes do too, and a
+        row that takes the place of another may get its pages. Where its key goes on there, that is
+        a row gone and another one come.
+        Nothing leads from such a page to its row, so all rows with overflow pages are looked at.
+        """
+        if unexplained:
+            unexplained -= self._before.free_list() | self._after.free_list()
         for pair in self.pairs:
             if not unexplained:
                 return
             if pair.before is None or pair.after is None or pair.is_another_table:
                 continue
             if wanted is None or wanted(pair.name):
-                pages = whole_tree(self._before, pair.before) & whole_tree(self._after, pair.after)
-                for page in sorted(pages):
-                    yield from self._hidden_below(pair, page, unexplained)
+                yield from self._hidden_of_table(pair, unexplained)
 
-    def _hidden_below(
-        self, pair: TablePair, page: int, unexplained: set[int]
-    ) -> Iterator[RowDifference]:
+    def _hidden_of_table(self, pair: TablePair, unexplained: set[int]) -> Iterator[RowDifference]:
         is_table = pair.layout.has_rowid
-        if is_table and {self._before.kind(page), self._after.kind(page)} != {LEAF_TABLE}:
-            return
-        hidden = {
-            place: cell
-            for place, cell in self._cells_kept(page, is_table).items()
-            if self._before.may_overflow(cell, is_table=is_table)
-            and not unexplained.isdisjoint(self._before.overflow_pages(cell, is_table=is_table))
-        }
-        for cell in hidden.values():
-            unexplained.difference_update(self._before.overflow_pages(cell, is_table=is_table))
+        pages = whole_tree(self._before, pair.before) & whole_tree(self._after, pair.after)
+        hidden: dict[int | bytes, bytes] = {}
+        for page in sorted(pages):
+            if is_table and {self._before.kind(page), self._after.kind(page)} != {LEAF_TABLE}:
+                continue
+            for place, cell in self._cells_kept(page, is_table):
+                if self._before.may_overflow(cell, is_table=is_table):
+                    chain = set(self._before.overflow_pages(cell, is_table=is_table))
+                    if not unexplained.isdisjoint(chain):
+                        hidden[place] = cell
+                        unexplained -= chain
         if is_table:
-            yield from self._of_rowids(pair, hidden, hidden, hidden)
+            yield from self._of_rowids(pair, hidden, hidden, hidden)  # type: ignore[arg-type]
         else:
             old = self._keyed_rows(self._before, pair.before, hidden.values())
             new = self._keyed_rows(self._after, pair.after, hidden.values())
             yield from _paired(pair, old, new)
 
-    def _cells_kept(self, page: int, is_table: bool) -> dict[int, bytes]:
-        """The cells of a page that are the same bytes at both moments."""
+    def _by_key(
+        self, visible: Iterable[RowDifference], hidden: Iterable[RowDifference]
+    ) -> Iterator[RowDifference]:
+        """Both together, each key once: the row of a key may have gone from a cell that changed,
+        and come in one that only its overflow pages make another row; or the other way."""
+        by_key = {}
+        for difference in hidden:
+            by_key[self._keyed(difference)] = difference
+        for difference in visible:
+            other = by_key.pop(self._keyed(difference), None) if by_key else None
+            if other is None:
+                yield difference
+                continue
+            gone, come = (other, difference) if difference.before is None else (difference, other)
+            assert gone.before is not None
+            assert come.after is not None
+            if not _is_same_row(self.tables.by_name[gone.table], gone.before, come.after):
+                yield gone._replace(after=come.after)
+        yield from by_key.values()
+
+    def _keyed(self, difference: RowDifference) -> tuple[str, bool, Row]:
+        pair = self.tables.by_name[difference.table]
+        layout, row = (
+            (pair.before, difference.before)
+            if difference.after is None
+            else (pair.after, difference.after)
+        )
+        assert layout is not None
+        assert row is not None
+        return difference.table, layout.identity(row, None)[0], difference.key
+
+    def _cells_kept(self, page: int, is_table: bool) -> Iterable[tuple[int | bytes, bytes]]:
+        """The cells of a page that are the same bytes at both moments, by what tells them apart."""
         if is_table:
             cells = self._before.rows_of_leaf(page)
             if page in self._changed:
                 later = self._after.rows_of_leaf(page)
-                cells = {rowid: cell for rowid, cell in cells.items() if later.get(rowid) == cell}
-            return cells
+                return [item for item in cells.items() if later.get(item[0]) == item[1]]
+            return cells.items()
         keys = self._before.cells_of_index_page(page)
         if page in self._changed:
             still_there = set(self._after.cells_of_index_page(page))
             keys = [cell for cell in keys if cell in still_there]
-        return dict(enumerate(keys))
+        return [(cell, cell) for cell in keys]
 
 
 def _paired(

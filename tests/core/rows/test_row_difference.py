@@ -152,6 +152,33 @@ def test_a_blob_written_in_place_is_an_update(differing):
     assert found.after[2][8000:8007] == b"changed"
 
 
+def test_a_row_that_gets_its_first_overflow_page_back_and_other_ones_behind_it(database_path):
+    con = dosql_dbapi.connect(database_path, isolation_level=None)
+    for sql in (
+        "pragma page_size = 512",
+        "create table t(id integer primary key, b)",
+        "create table u(id integer primary key, b)",
+        "insert into u values (1, printf('%.*c', 500, 'u')), (2, printf('%.*c', 500, 'u')),"
+        " (3, printf('%.*c', 500, 'u'))",
+        "delete from u where id = 2",
+        "insert into t values (1, printf('%.*c', 1000, 'a'))",
+        "delete from u where id = 1",
+        "begin",
+        "delete from t where id = 1",
+        "delete from u where id = 3",
+        "insert into t values (1, printf('%.*c', 100, 'a') || printf('%.*c', 900, 'b'))",
+        "commit",
+    ):
+        con.execute(sql)
+    with (
+        open_database(database_path) as database,
+        database.diff(con.lsn - 1, con.lsn) as difference,
+    ):
+        changes = [(change.operation.value, change.table) for change in difference.rows()]
+    assert sorted(changes) == [("delete", "u"), ("update", "t")]
+    con.close()
+
+
 def test_vacuum_changes_no_row(differing):
     assert differing("insert into other values ('x')") != []
     assert differing("vacuum") == []
