@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dosql_core.history.moments import format_time
 from dosql_core.history.periods import NOTHING, ResolvedPeriod
 from dosql_core.history.row_history import TableHistory, TableShape
-from dosql_core.history.row_versions import RowReader, RowVersion, is_told_by_rowid
+from dosql_core.history.row_reader import RowReader, is_told_by_rowid
+from dosql_core.history.row_versions import RowVersion
 from dosql_core.identifiers import EMPTY_LSN, Lsn, SqlValue
 from dosql_core.rows.row_change import ROWID, Operation
 from dosql_core.rows.table_declaration import BINARY, DeclaredColumn

@@ -11,15 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dosql_core.errors import NotSupportedError, TableNotFoundError
+from dosql_core.history.row_reader import Identity, RowReader, is_told_by_rowid
 from dosql_core.history.row_trace import RowTrace
-from dosql_core.history.row_versions import (
-    Identity,
-    RowReader,
-    RowVersion,
-    TableVersions,
-    is_told_by_rowid,
-    row_versions,
-)
+from dosql_core.history.row_versions import RowVersion, TableVersions, row_versions
 from dosql_core.history.table_epochs import TableEpochs
 from dosql_core.identifiers import EMPTY_LSN, BranchId, Lsn, SqlValue
 from dosql_core.rows.table_declaration import BINARY, TableDeclaration, read_declaration

@@ -6,14 +6,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 from dosql_core.errors import CorruptStoreError
-from dosql_core.history.row_versions import (
-    Identity,
-    RowReader,
-    Steps,
-    StepSettling,
-    is_told_by_rowid,
-    whole_payload,
-)
+from dosql_core.history.row_reader import Identity, RowReader, is_told_by_rowid
+from dosql_core.history.step_settling import RawSteps, Steps, StepSettling, whole_payload
 from dosql_core.identifiers import SQLITE_HEADER_BYTES, Lsn, SqlValue
 from dosql_core.rows.btree_page import (
     INTERIOR_INDEX,
@@ -49,7 +43,7 @@ class RowTrace:
         self._reader = reader
         self._declarations = declarations
         self._first = first
-        self._raw: dict[Identity, list[Lsn | Payload | None]] = {}
+        self._raw: dict[Identity, RawSteps] = {}
         self._next_written: dict[int, Lsn | None] = {}
 
     def follow(self, key: Sequence[SqlValue]) -> dict[Identity, Steps]:

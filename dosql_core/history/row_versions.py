@@ -8,17 +8,16 @@ a few cells, so most of them cost a comparison. Which pages the table has is fol
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from itertools import repeat
 from typing import Any
 
-from dosql_core.history.table_epochs import TableEpochs, column_sources, converted_row
+from dosql_core.history.row_reader import Identity, RowReader, is_told_by_rowid
+from dosql_core.history.step_settling import RawSteps, Steps, StepSettling, whole_payload
+from dosql_core.history.table_epochs import TableEpochs
 from dosql_core.history.tree_membership import TreeMembership
-from dosql_core.identifiers import Lsn, PageNumber, SqlValue
-from dosql_core.rows.btree_page import PayloadLimits
-from dosql_core.rows.page_image import database_encoding, usable_bytes
-from dosql_core.rows.record import decode_record
+from dosql_core.identifiers import Lsn, PageNumber
 from dosql_core.rows.stored_rows import (
     OverflowPayload,
     Payload,
@@ -29,13 +28,6 @@ from dosql_core.rows.stored_rows import (
 from dosql_core.rows.table_layout import TableLayout
 from dosql_core.storage.page_timeline import PageTimeline
 
-Identity = int | tuple[SqlValue, ...]
-"""What tells a row from others: its rowid, or the values of its primary key."""
-
-Steps = list[Lsn | bytes | None]
-"""What happened to a row, flat: LSN, payload, LSN, payload ...; None where it was deleted."""
-
-_RawSteps = list[Lsn | Payload | None]
 _PAGES_KEPT = 64
 
 
@@ -44,78 +36,6 @@ RowVersion = tuple[Identity, bytes, Lsn, Lsn | None, bytes | None, bytes | None]
 None while it is current, and the payloads before and after it: None where the row was not there.
 
 A plain tuple, for there may be millions."""
-
-
-class RowReader:
-    """Payloads of one table read as rows, whatever columns it had when they were written."""
-
-    def __init__(self, epochs: TableEpochs, timeline: PageTimeline) -> None:
-        self.epochs = epochs
-        newest = timeline.page_at(1, timeline.last)
-        self.encoding = database_encoding(newest)
-        usable = usable_bytes(newest, timeline.page_size)
-        self.table_limits = PayloadLimits.for_tables(usable)
-        self.index_limits = PayloadLimits.for_indexes(usable)
-        self._sources = lru_cache(64)(self._sources_between)
-
-    def layout_at(self, lsn: int) -> TableLayout:
-        """The layout of the table as of an LSN at which it is there."""
-        layout = self.epochs.epochs[self.epochs.at(lsn)].layout
-        assert layout is not None
-        return layout
-
-    def row(self, identity: Identity, payload: bytes, lsn: int, target: int) -> Sequence[SqlValue]:
-        """A version valid at `lsn`, with the columns of epoch `target`."""
-        source = self.epochs.at(lsn)
-        layout = self.epochs.epochs[source].layout
-        assert layout is not None
-        rowid = identity if isinstance(identity, int) else None
-        row = layout.row(decode_record(payload, self.encoding), rowid)
-        if source == target:
-            return row
-        sources, defaults = self._sources(source, target)
-        return converted_row(row, sources, defaults)
-
-    def identity(self, payload: bytes, rowid: int | None, layout: TableLayout) -> Identity:
-        """What tells a row from others."""
-        if rowid is not None and is_told_by_rowid(layout):
-            return rowid
-        has_key, key = layout.identity(
-            layout.row(decode_record(payload, self.encoding), rowid), rowid
-        )
-        if has_key or rowid is None:
-            return key
-        return rowid
-
-    def is_same(
-        self, identity: Identity, before: bytes, before_lsn: Lsn, after: bytes, after_lsn: Lsn
-    ) -> bool:
-        """Whether two payloads of a row are the same row to whoever reads it by column names."""
-        source, target = self.epochs.at(before_lsn), self.epochs.at(after_lsn)
-        if source == target:
-            if before == after:
-                return True
-            # Records of as many columns differ where their bytes do; after ADD COLUMN some are
-            # shorter, and hold the same.
-            if before[0] == after[0]:
-                return False
-        layout = self.epochs.epochs[target].layout
-        assert layout is not None
-        were = self.row(identity, before, before_lsn, target)
-        are = self.row(identity, after, after_lsn, target)
-        return were == are and list(map(type, were)) == list(map(type, are))
-
-    def _sources_between(
-        self, source: int, target: int
-    ) -> tuple[tuple[int | None, ...], tuple[SqlValue, ...]]:
-        layout = self.epochs.epochs[target].layout
-        assert layout is not None
-        return column_sources(self.epochs.epochs, source, target), layout.defaults
-
-
-def is_told_by_rowid(layout: TableLayout) -> bool:
-    """Whether rows go by their rowid: it is their primary key, or they have none."""
-    return layout.has_rowid and (layout.rowid_column is not None or not layout.key)
 
 
 class TableVersions:
@@ -158,6 +78,7 @@ class TableVersions:
         settle = StepSettling(walk.timeline, walk.reader)
         for identity, payload in list(self._overflowing.items()):
             walk.raw.setdefault(identity, [])[:0] = [begin, payload]
+        settle.tell_changed_keys(walk.raw)
         rows, messy = self.rows, walk.messy
         for identity, raw in walk.raw.items():
             known = rows.get(identity)
@@ -202,64 +123,6 @@ def row_versions(
     return found
 
 
-class StepSettling:
-    """Puts what happened to a row in order: what came in a commit wins over what went in it."""
-
-    def __init__(self, timeline: PageTimeline, reader: RowReader) -> None:
-        self._timeline = timeline
-        self._reader = reader
-
-    def add(self, identity: Identity, steps: Steps, raw: _RawSteps) -> OverflowPayload | None:
-        """Add to `steps` what is in `raw`; the overflowing payload that is current in the end."""
-        by_lsn: dict[Lsn, Payload | None] = {}
-        for lsn, payload in zip(raw[::2], raw[1::2], strict=True):
-            if payload is not None or lsn not in by_lsn:
-                by_lsn[lsn] = payload  # type: ignore[index, assignment]
-        lsns = sorted(by_lsn)
-        overflow: OverflowPayload | None = None
-        for place, lsn in enumerate(lsns):
-            payload = by_lsn[lsn]
-            overflow = None
-            if type(payload) is OverflowPayload:
-                overflow = payload
-                until = lsns[place + 1] if place + 1 < len(lsns) else self._timeline.last + 1
-                for at, whole in self._whole_payloads(payload, lsn, until):
-                    self._append(identity, steps, at, whole)
-            else:
-                self._append(identity, steps, lsn, payload)  # type: ignore[arg-type]
-        return overflow
-
-    def _append(self, identity: Identity, steps: Steps, lsn: Lsn, payload: bytes | None) -> None:
-        before = steps[-1] if steps else None
-        if before is None or payload is None:
-            if before is payload:
-                return
-        else:
-            before_lsn = steps[-2]
-            assert isinstance(before, bytes)
-            if before_lsn == lsn or self._reader.is_same(
-                identity,
-                before,
-                before_lsn,  # type: ignore[arg-type]
-                payload,
-                lsn,
-            ):
-                return
-        steps += (lsn, payload)
-
-    def _whole_payloads(
-        self, payload: OverflowPayload, lsn: Lsn, until: int
-    ) -> Iterator[tuple[Lsn, bytes]]:
-        """The whole payload, and again whenever a page of its chain is overwritten in place."""
-        while True:
-            whole, pages = whole_payload(self._timeline, payload, lsn, self._reader)
-            yield lsn, whole
-            following = [self._timeline.next_written(page, lsn) for page in pages]
-            lsn = min((at for at in following if at is not None), default=Lsn(until))
-            if lsn >= until:
-                return
-
-
 class _Walk:
     """What a stretch of commits did to the rows of a table, not yet in order.
 
@@ -270,7 +133,7 @@ class _Walk:
     def __init__(self, timeline: PageTimeline, reader: RowReader) -> None:
         self.timeline = timeline
         self.reader = reader
-        self.raw: dict[Identity, _RawSteps] = {}
+        self.raw: dict[Identity, RawSteps] = {}
         self.messy: set[Identity] = set()
         self.epoch_starts = {epoch.start for epoch in reader.epochs.epochs}
         self._page_at = lru_cache(_PAGES_KEPT)(timeline.page_at)
@@ -424,19 +287,3 @@ def _is_same_tree(one: TableLayout | None, other: TableLayout | None) -> bool:
         and is_told_by_rowid(one) == is_told_by_rowid(other)
         and (is_told_by_rowid(one) or one.key == other.key)
     )
-
-
-def whole_payload(
-    timeline: PageTimeline, payload: OverflowPayload, lsn: Lsn, reader: RowReader
-) -> tuple[bytes, list[int]]:
-    """A payload with what is in its overflow pages as of an LSN; and which pages those are."""
-    usable = reader.table_limits.usable_bytes
-    parts, page, pages = [payload.local], payload.first_page, []
-    rest = payload.payload_bytes - len(payload.local)
-    while rest > 0:
-        pages.append(page)
-        content = timeline.page_at(page, lsn)
-        parts.append(content[4:usable])
-        rest -= usable - 4
-        page = int.from_bytes(content[:4], "big")
-    return b"".join(parts)[: payload.payload_bytes], pages

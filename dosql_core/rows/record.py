@@ -45,6 +45,27 @@ def decode_record(payload: bytes, encoding: str) -> list[SqlValue]:
     return values
 
 
+def bytes_up_to(payload: bytes, place: int) -> int | None:
+    """How many bytes of a record reach to the end of the value at `place`.
+
+    None where the record's header, of which only the beginning may be given, does not tell.
+    """
+    try:
+        end, offset = read_varint(payload, 0)
+        header_bytes = end
+        for _ in range(place + 1):
+            if offset >= header_bytes:
+                break  # an older record, that has not as many values
+            serial_type, offset = read_varint(payload, offset)
+            if serial_type >= _FIRST_BLOB:
+                end += (serial_type - _FIRST_BLOB) // 2
+            elif serial_type not in _CONSTANTS:
+                end += struct.calcsize(">" + _FORMATS[serial_type])
+    except IndexError:
+        return None
+    return end
+
+
 @lru_cache(maxsize=4096)
 def _reading(
     header: bytes,

@@ -26,11 +26,13 @@ class OverflowPayload(NamedTuple):
     """A payload of which only the beginning is on its page.
 
     Shape: `local` is what is there; the rest is in a chain of pages that begins with `first_page`.
+           `rowid` is None where rows have none.
     """
 
     payload_bytes: int
     local: bytes
     first_page: int
+    rowid: int | None
 
 
 Payload = bytes | OverflowPayload
@@ -60,7 +62,7 @@ def table_payloads(
         if payload_bytes <= local_max:
             payloads[rowid] = page[behind : behind + payload_bytes]
         else:
-            payloads[rowid] = _overflowing(page, behind, payload_bytes, limits)
+            payloads[rowid] = _overflowing(page, behind, payload_bytes, limits, rowid)
     return payloads
 
 
@@ -92,16 +94,16 @@ def index_payloads(
         if payload_bytes <= limits.local_max:
             payloads.append(page[behind : behind + payload_bytes])
         else:
-            payloads.append(_overflowing(page, behind, payload_bytes, limits))
+            payloads.append(_overflowing(page, behind, payload_bytes, limits, None))
     return payloads
 
 
 def _overflowing(
-    page: bytes, behind: int, payload_bytes: int, limits: PayloadLimits
+    page: bytes, behind: int, payload_bytes: int, limits: PayloadLimits, rowid: int | None
 ) -> OverflowPayload:
     end = behind + limits.local_bytes(payload_bytes)
     first_page = int.from_bytes(page[end : end + 4], "big")
-    return OverflowPayload(payload_bytes, page[behind:end], first_page)
+    return OverflowPayload(payload_bytes, page[behind:end], first_page, rowid)
 
 
 def changed_offsets(
