@@ -225,20 +225,59 @@ def assert_same(expected: Rows, found: list[tuple[Any, ...]]) -> None:
     assert set(found) == expected
 
 
+def change_schema(con: Any, chance: random.Random, number: int) -> None:
+    """Add, rename or drop a column of `account` that is there for this alone."""
+    found = con.execute("select name from pragma_table_info('account') where name like 'more%'")
+    added = [name for (name,) in found]
+    kind = chance.randrange(3) if added else 0
+    if kind == 0:
+        con.execute(f"alter table account add column more{number} {chance.choice(['int', 'text'])}")
+        con.execute(f"update account set more{number} = id where id % 3 = 0")
+    elif kind == 1:
+        con.execute(f"alter table account rename column {chance.choice(added)} to more{number}")
+    else:
+        con.execute(f"alter table account drop column {chance.choice(added)}")
+
+
+def assert_equal_at_every_lsn(lake: LakeProcess, database: Path, source: str, some: int) -> None:
+    """Of each table the newest snapshots of the source, with all columns it had at their LSNs."""
+    catalog = catalog_of(lake)
+    for table in COLUMNS:
+        loaded = catalog.load_table((source, table))
+        of_source = [
+            snapshot
+            for snapshot in sorted(loaded.snapshots(), key=lambda found: found.sequence_number)
+            if snapshot.summary.operation.value != "replace" and "dosql.lsn" in snapshot.summary
+        ]
+        for snapshot in of_source[-some:]:
+            lsn = int(snapshot.summary["dosql.lsn"])
+            with contextlib.closing(dosql_dbapi.connect(database, as_of=lsn)) as con:
+                cursor = con.execute(f"select * from {table}")
+                columns = [column[0] for column in cursor.description]
+                expected = cursor.fetchall()
+            found = loaded.scan(snapshot_id=snapshot.snapshot_id).to_arrow().select(columns)
+            rows = [tuple(row.values()) for row in found.to_pylist()]
+            assert sorted(map(repr, rows)) == sorted(map(repr, expected)), f"{table} at LSN {lsn}"
+
+
 def test_several_sources_through_kills_of_everybody(
     served_lakes: ServedLakes, tmp_path: Path, seeded_random: random.Random, is_long_run: bool
 ) -> None:
+    """Rows, keys and columns change, maintenance rewrites files, and whoever works is killed."""
     databases = {name: make_database(tmp_path / f"{name}.db") for name in ("shop", "mail")}
-    lake = served_lakes.start(tmp_path / "warehouse", "--flush-age", "0.1")
+    lake = served_lakes.start(
+        tmp_path / "warehouse", "--flush-age", "0.1", "--maintain-every", "0.5"
+    )
     pushers = {name: push(database, lake) for name, database in databases.items()}
     opened = {
         name: dosql_dbapi.connect(database, isolation_level=None)
         for name, database in databases.items()
     }
-    for _ in range(60 if is_long_run else 5):
+    for number in range(60 if is_long_run else 5):
         for _ in range(seeded_random.randrange(40)):
             change_something(seeded_random.choice(list(opened.values())), seeded_random)
             time.sleep(seeded_random.random() * 0.01)
+        change_schema(seeded_random.choice(list(opened.values())), seeded_random, number)
         victim = seeded_random.choice(["lake", *databases])
         if victim == "lake":
             lake.kill()
@@ -256,6 +295,7 @@ def test_several_sources_through_kills_of_everybody(
     flushed(lake)
     for name, database in databases.items():
         assert_equal_through_pyiceberg(lake, database, source=name)
+        assert_equal_at_every_lsn(lake, database, name, some=100 if is_long_run else 6)
 
 
 @pytest.mark.parametrize(
