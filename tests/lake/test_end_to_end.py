@@ -253,7 +253,7 @@ def assert_equal_at_every_lsn(lake: LakeProcess, database: Path, source: str, so
             lsn = int(snapshot.summary["dosql.lsn"])
             with contextlib.closing(dosql_dbapi.connect(database, as_of=lsn)) as con:
                 cursor = con.execute(f"select * from {table}")
-                columns = [column[0] for column in cursor.description]
+                columns = [column[0] for column in cursor.description or ()]
                 expected = cursor.fetchall()
             found = loaded.scan(snapshot_id=snapshot.snapshot_id).to_arrow().select(columns)
             rows = [tuple(row.values()) for row in found.to_pylist()]
