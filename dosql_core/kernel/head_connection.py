@@ -71,10 +71,11 @@ class HeadConnection:
             statementcachesize=options.cached_statements,
         )
         keep_off_the_wal(self.kernel)
+        # Before the first statement: another process may be building the WAL's index just now.
+        self.kernel.set_busy_handler(self._wait_for_the_lock)
         self.set_durability(options.durability)
         if options.read_only:
             run(self.kernel, "PRAGMA query_only = ON")
-        self.kernel.set_busy_handler(self._wait_for_the_lock)
         self.kernel.set_commit_hook(self._commit_hook())
         self.kernel.set_rollback_hook(self._forget_metadata)
         self.kernel.set_wal_hook(self._wal_hook())
