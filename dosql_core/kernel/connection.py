@@ -17,6 +17,7 @@ OPEN_READ_WRITE = apsw.SQLITE_OPEN_READWRITE
 OPEN_READ_ONLY = apsw.SQLITE_OPEN_READONLY
 OPEN_CREATE = apsw.SQLITE_OPEN_CREATE
 OPEN_URI = apsw.SQLITE_OPEN_URI
+_OPENING_MILLISECONDS = 10_000
 
 
 # What SQLite keeps for a connection rather than in the file, and what changes an answer, a check or
@@ -112,5 +113,7 @@ def open_internal(path: str, *, vfs: str | None = None, read_only: bool = False)
     flags = OPEN_READ_ONLY if read_only else OPEN_READ_WRITE
     connection = apsw.Connection(path, flags=flags, vfs=vfs)
     keep_off_the_wal(connection)
+    connection.set_busy_timeout(_OPENING_MILLISECONDS)  # somebody may be building the WAL's index
     run(connection, "PRAGMA synchronous=FULL")
+    connection.set_busy_timeout(0)
     return connection
