@@ -18,7 +18,7 @@ from dolake.ingest.messages import (
     LakeMessage,
     PlainCopyRows,
     SourceMessage,
-    with_each_value,
+    encoded,
 )
 from dolake.ingest.schema_messages import SchemaMessage, schema_change, schema_change_message
 from dolake.ingest.wire_values import (
@@ -128,26 +128,13 @@ def decode_json(raw: bytes | str) -> SourceMessage:
 
 def encode_json(message: SourceMessage | LakeMessage) -> bytes:
     """A message as it is sent."""
-    try:
-        return _encode(_wire_message(message))
-    except UnicodeEncodeError:
-        if not isinstance(message, BatchMessage | CopyRows):
-            raise
-        return _encode(_wire_message(with_each_value(message, text_as_json)))
-
-
-def _wire_message(message: SourceMessage | LakeMessage) -> Any:
-    if isinstance(message, BatchMessage):
-        return _batch(message)
-    if isinstance(message, CopyRows):
-        rows = [[value_as_json(value) for value in row] for row in message.rows]
-        return {
-            "type": "copy_rows",
-            "sequence": message.sequence,
-            "table": message.table,
-            "rows": rows,
-        }
-    return message
+    return encoded(
+        message,
+        encode=_encode,
+        as_batch=_batch,
+        as_value=value_as_json,
+        as_text=text_as_json,
+    )
 
 
 def _change_of(change: PlainRow | SpecialRow | SchemaMessage) -> Change:

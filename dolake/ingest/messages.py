@@ -179,3 +179,38 @@ class Form(enum.IntEnum):
 
     JSON = 1
     MSGPACK = 2
+
+
+def encoded(
+    message: SourceMessage | LakeMessage,
+    *,
+    encode: Callable[[Any], bytes],
+    as_batch: Callable[[BatchMessage], Any],
+    as_value: Callable[[SqlValue], Any],
+    as_text: Callable[[SqlValue], Any],
+) -> bytes:
+    """A message as it is sent in one of the forms.
+
+    Shape: `as_batch` gives a batch, `as_value` a value of a copied row, as `encode` takes them;
+           `as_text` wraps text that is no Unicode, for the messages that have some.
+    """
+
+    def wire(message: SourceMessage | LakeMessage) -> Any:
+        if isinstance(message, BatchMessage):
+            return as_batch(message)
+        if isinstance(message, CopyRows):
+            rows = [[as_value(value) for value in row] for row in message.rows]
+            return {
+                "type": "copy_rows",
+                "sequence": message.sequence,
+                "table": message.table,
+                "rows": rows,
+            }
+        return message
+
+    try:
+        return encode(wire(message))
+    except UnicodeEncodeError:
+        if not isinstance(message, BatchMessage | CopyRows):
+            raise
+        return encode(wire(with_each_value(message, as_text)))

@@ -18,7 +18,7 @@ from dolake.ingest.messages import (
     LakeMessage,
     PlainCopyRows,
     SourceMessage,
-    with_each_value,
+    encoded,
 )
 from dolake.ingest.schema_messages import SchemaMessage, schema_change, schema_change_message
 from dolake.ingest.wire_values import (
@@ -142,26 +142,13 @@ def decode_packed(raw: bytes) -> SourceMessage:
 
 def encode_packed(message: SourceMessage | LakeMessage) -> bytes:
     """A message as it is sent."""
-    try:
-        return _encode(_wire_message(message))
-    except UnicodeEncodeError:
-        if not isinstance(message, BatchMessage | CopyRows):
-            raise
-        return _encode(_wire_message(with_each_value(message, text_as_packed)))
-
-
-def _wire_message(message: SourceMessage | LakeMessage) -> Any:
-    if isinstance(message, BatchMessage):
-        return _batch(message)
-    if isinstance(message, CopyRows):
-        rows = [[value_as_packed(value) for value in row] for row in message.rows]
-        return {
-            "type": "copy_rows",
-            "sequence": message.sequence,
-            "table": message.table,
-            "rows": rows,
-        }
-    return message
+    return encoded(
+        message,
+        encode=_encode,
+        as_batch=_batch,
+        as_value=value_as_packed,
+        as_text=text_as_packed,
+    )
 
 
 def _unpacker(
