@@ -36,6 +36,7 @@ from dosql_core.storage.segment_format import (
 from dosql_core.storage.segment_reader import SegmentReader
 from dosql_core.storage.segment_stack import SegmentStack
 from dosql_core.storage.segment_writer import SegmentWriter
+from dosql_core.storage.stretches import Stretch, stretches
 from dosql_core.storage.tiering import LIVE_SEGMENTS_MAX, choose_merge
 
 _PROGRESS_EVERY = 1024
@@ -283,10 +284,9 @@ def _rewrite(
     writer, name = history.begin_segment(first, last)
     with writer:
         rewriting = _PageRewriting(stack, writer, places)
-        for page, blocks in _pages(stack, places):
-            kept = None if need is None else frozenset(need.kept(page, _lsns_of(blocks)))
-            rewriting.rewrite(page, blocks, kept)
-            done += sum(len(block.lsns) for block in blocks)
+        work = rewriting.merge() if need is None else rewriting.drop(need)
+        for versions in work:
+            done += versions
             if progress is not None and done - told >= _PROGRESS_EVERY:
                 progress(done, total)
                 told = done
@@ -303,11 +303,35 @@ class _PageRewriting:
     def __init__(self, stack: SegmentStack, writer: SegmentWriter, places: range) -> None:
         self._stack = stack
         self._writer = writer
+        self._places = places
         self._first_lsn = stack.segments[places.start].header.first_lsn
         self._size = stack.page_size
         self._per_block = versions_per_block(stack.page_size)
 
-    def rewrite(
+    def merge(self) -> Iterator[int]:
+        """Write everything; after each part, how many versions of the old segments are done."""
+        segments = self._stack.segments[self._places.start : self._places.stop]
+        for part in stretches(segments):
+            if isinstance(part, Stretch):
+                self._writer.append_stretch(*part)
+                yield len(part.keys)
+                continue
+            blocks = [
+                _PlacedBlock(page, self._places.start + place, offset, lsns)
+                for place, begins, ends in part.parts
+                for page, offset, lsns in segments[place].blocks(begins, ends)
+            ]
+            self._rewrite(part.page, blocks, None)
+            yield sum(len(block.lsns) for block in blocks)
+
+    def drop(self, need: _Need) -> Iterator[int]:
+        """Write what is needed; after each page, how many versions of the old ones are done."""
+        for page, blocks in _pages(self._stack, self._places):
+            lsns = _lsns_of(blocks)
+            self._rewrite(page, blocks, frozenset(need.kept(page, lsns)))
+            yield len(lsns)
+
+    def _rewrite(
         self, page: PageNumber, placed: list[_PlacedBlock], kept: Collection[Lsn] | None
     ) -> None:
         """Write what is kept of a page, everything when that is None.

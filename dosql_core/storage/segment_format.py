@@ -265,7 +265,7 @@ def pack_block(header: BlockHeader, payload: bytes) -> bytes:
     return _CHECKSUM.pack(checksum) + unchecked[4:] + payload
 
 
-def unpack_block_header(raw: bytes) -> tuple[int, BlockHeader]:
+def unpack_block_header(raw: bytes | memoryview) -> tuple[int, BlockHeader]:
     """The stored checksum and the header of the block that `raw` begins with."""
     checksum, *fields = _BLOCK_HEADER.unpack_from(raw)
     return checksum, BlockHeader(*fields)

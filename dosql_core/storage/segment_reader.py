@@ -73,8 +73,6 @@ class SegmentReader:
         "_descriptor",
         "_fences",
         "_is_slice_checked",
-        "_keys",
-        "_locations",
         "_slice_checksums",
         "blocks_end",
         "blocks_offset",
@@ -82,6 +80,8 @@ class SegmentReader:
         "checksum",
         "entry_count",
         "header",
+        "keys",
+        "locations",
         "path",
         "serial",
     )
@@ -122,17 +122,17 @@ class SegmentReader:
         if not self._is_slice_checked[slice_index]:
             self._check_slice(slice_index)
         low = slice_index * INDEX_SLICE_ENTRIES
-        keys = self._keys
+        keys = self.keys
         index = bisect_right(keys, key, low, min(low + INDEX_SLICE_ENTRIES, self.entry_count)) - 1
         return index if keys[index] >= floor else -1
 
     def location(self, index: int) -> int:
         """Where the version of an entry that `find` returned is: block offset << 16 | position."""
-        return self._locations[index]
+        return self.locations[index]
 
     def lsn_at(self, index: int) -> Lsn:
         """The LSN of an entry that `find` returned."""
-        return Lsn(self.header.first_lsn + (self._keys[index] & LOW_LSN_MASK))
+        return Lsn(self.header.first_lsn + (self.keys[index] & LOW_LSN_MASK))
 
     def versions(self, page: int, first: int, last: int) -> list[tuple[Lsn, int]]:
         """The versions of a page from LSN `first` to `last`: LSN and location, ascending."""
@@ -141,7 +141,7 @@ class SegmentReader:
             return []
         floor = page << LSN_OFFSET_BITS
         low, high = floor | max(first - base, 0), floor | (last - base)
-        keys, fences = self._keys, self._fences
+        keys, fences = self.keys, self._fences
         slice_index = max(bisect_right(fences, low) - 1, 0)
         found: list[tuple[Lsn, int]] = []
         while slice_index < len(fences) and fences[slice_index] <= high:
@@ -153,7 +153,7 @@ class SegmentReader:
             end = bisect_right(keys, high, begin, end)
             found += [
                 (Lsn(base + (key & LOW_LSN_MASK)), location)
-                for key, location in zip(keys[begin:end], self._locations[begin:end], strict=True)
+                for key, location in zip(keys[begin:end], self.locations[begin:end], strict=True)
             ]
             slice_index += 1
         return found
@@ -165,13 +165,13 @@ class SegmentReader:
             return None
         floor = page << LSN_OFFSET_BITS
         low, high = floor | max(first - base, 0), floor | (last - base)
-        index = bisect_left(self._keys, low)
-        if index == self.entry_count or self._keys[index] > high:
+        index = bisect_left(self.keys, low)
+        if index == self.entry_count or self.keys[index] > high:
             return None
         for slice_index in {max(index - 1, 0) // INDEX_SLICE_ENTRIES, index // INDEX_SLICE_ENTRIES}:
             if not self._is_slice_checked[slice_index]:
                 self._check_slice(slice_index)
-        return Lsn(base + (self._keys[index] & LOW_LSN_MASK))
+        return Lsn(base + (self.keys[index] & LOW_LSN_MASK))
 
     def entries(self) -> Iterator[tuple[list[int], list[int]]]:
         """The whole index as (keys, locations), slice by slice, in ascending order of key."""
@@ -180,16 +180,31 @@ class SegmentReader:
                 self._check_slice(slice_index)
             low = slice_index * INDEX_SLICE_ENTRIES
             high = low + INDEX_SLICE_ENTRIES
-            yield self._keys[low:high].tolist(), self._locations[low:high].tolist()
+            yield self.keys[low:high].tolist(), self.locations[low:high].tolist()
 
-    def blocks(self) -> Iterator[IndexedBlock]:
-        """Every block, in ascending order of page and LSN."""
+    def check_index(self) -> None:
+        """See that the whole index is as it was written; `keys` and `locations` can be used then.
+
+        Shape: both ascend by key, one of each for every version; see `find` and `location`.
+        """
         for slice_index in range(len(self._fences)):
             if not self._is_slice_checked[slice_index]:
                 self._check_slice(slice_index)
-        keys, locations, base = self._keys, self._locations, self.header.first_lsn
-        full, end_of_all = versions_per_block(self.header.page_size), self.entry_count
-        begins = 0
+
+    def page_at(self, index: int) -> int:
+        """The page of an entry."""
+        return self.keys[index] >> LSN_OFFSET_BITS
+
+    def end_before(self, page: int, begins: int) -> int:
+        """The first entry from `begins` on that is of `page` or of one after it."""
+        return bisect_left(self.keys, page << LSN_OFFSET_BITS, begins)
+
+    def blocks(self, begins: int = 0, end_of_all: int | None = None) -> Iterator[IndexedBlock]:
+        """The blocks of some entries, of all by default, in ascending order of page and LSN."""
+        self.check_index()
+        keys, locations, base = self.keys, self.locations, self.header.first_lsn
+        full = versions_per_block(self.header.page_size)
+        end_of_all = self.entry_count if end_of_all is None else end_of_all
         while begins < end_of_all:
             offset = locations[begins] >> POSITION_BITS
             # The versions of a block are neighbours in the index; most of them lie in full blocks.
@@ -205,7 +220,7 @@ class SegmentReader:
 
     def _check_slice(self, slice_index: int) -> None:
         start = slice_index * INDEX_SLICE_ENTRIES
-        found = slice_checksum(self._keys, self._locations, start)
+        found = slice_checksum(self.keys, self.locations, start)
         if found != self._slice_checksums[slice_index]:
             raise CorruptStoreError(f"{self.path}: slice {slice_index} of the index is damaged")
         self._is_slice_checked[slice_index] = 1
@@ -230,6 +245,14 @@ class SegmentReader:
                 f"{self.path}: the block at {offset} holds page {header.page_number}, not {page}"
             )
         return Block(header, raw[BLOCK_HEADER_BYTES:end])
+
+    def end_of_block(self, offset: int) -> int:
+        """Where the block at `offset` ends, by its header, which is not checked."""
+        _, header = unpack_block_header(self.read_exactly(offset, BLOCK_HEADER_BYTES))
+        end = offset + BLOCK_HEADER_BYTES + header.payload_bytes
+        if end > self.blocks_end:
+            raise CorruptStoreError(f"{self.path}: the block at {offset} runs past the last one")
+        return end
 
     def prefix_lsn(self, header: BlockHeader) -> Lsn | None:
         """The version that the block's compression builds on; None for a keyframe."""
@@ -385,7 +408,7 @@ class SegmentReader:
         if offset + 2 * size > self.bytes:
             raise CorruptStoreError(f"{self.path}: the index runs past the end of the file")
         if not size:
-            self._keys = self._locations = memoryview(b"").cast("Q")
+            self.keys = self.locations = memoryview(b"").cast("Q")
             return
         start = offset % mmap.ALLOCATIONGRANULARITY
         mapped = memoryview(
@@ -396,8 +419,8 @@ class SegmentReader:
                 offset=offset - start,
             )
         )
-        self._keys = mapped[start : start + size].cast("Q")
-        self._locations = mapped[start + size :].cast("Q")
+        self.keys = mapped[start : start + size].cast("Q")
+        self.locations = mapped[start + size :].cast("Q")
 
     def _read_checked(self, offset: int, size: int, checksum: int, what: str) -> memoryview:
         raw = self.read_exactly(offset, size)

@@ -98,6 +98,21 @@ class SegmentWriter:
         self._file.write(packed)
         self._offset += len(packed)
 
+    def append_stretch(
+        self, first_lsn: Lsn, offset: int, raw: bytes, keys: list[int], locations: list[int]
+    ) -> None:
+        """Append consecutive blocks of another segment as they lie there, from `offset` on.
+
+        Shape: `keys` and `locations` are those of that segment, which begins with `first_lsn`.
+        """
+        later = first_lsn - self._header.first_lsn
+        moved = (self._offset - offset) << POSITION_BITS
+        if self._keys and keys[0] + later <= self._keys[-1]:
+            self._is_sorted = False
+        self._keys.extend([key + later for key in keys])
+        self._locations.extend([location + moved for location in locations])
+        self._write(raw)
+
     def finish(self, commits: Iterable[PackedChunk]) -> WrittenSegment:
         """Write the tables, sync the file and close it; the caller publishes it."""
         index_offset, fences_checksum = self._write_index()

@@ -10,6 +10,7 @@ import pytest
 
 from dosql_core.errors import CorruptStoreError, HistoryExpiredError
 from dosql_core.identifiers import Lsn, PageNumber
+from dosql_core.storage import stretches
 from dosql_core.storage.branch_history import BranchHistory
 from dosql_core.storage.compaction import compact, fixed_pins, merge_small
 from dosql_core.storage.integrity import verify_history
@@ -186,6 +187,45 @@ def test_merging_joins_small_blocks(tmp_path: Path) -> None:
     merge_small(branch.history, live_max=1)
     assert set(depths(branch.history)) == {0}  # sixteen versions, one block
     assert branch.history.stored_bytes < before / 4
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 500, 4 << 20])
+def test_merging_copies_what_only_one_segment_has(
+    tmp_path: Path, piece_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stretches, "_PIECE_BYTES", piece_bytes)
+    branch = RememberedBranch(tmp_path / "h", 512)
+    for seal in range(5):
+        first = 20 * seal + 1
+        # pages of its own, edited by turns, and page 1, which all of them have
+        branch.seal([
+            CommitPlan(
+                first + 19,
+                {page: edited(page * 31 + number, 512) for page in (1, *range(first, first + 20))},
+            )
+            for number in range(24)
+        ])  # fmt: skip
+    assert merge_small(branch.history, live_max=2).segments_after <= 2
+    branch.check()
+    branch.check_integrity()
+
+
+@pytest.mark.parametrize("byte", [4, 40, -3])
+def test_a_damaged_block_that_would_be_copied_stops_merging(tmp_path: Path, byte: int) -> None:
+    branch = RememberedBranch(tmp_path / "h", 512)
+    for seal in range(9):
+        branch.seal([CommitPlan(seal + 1, {seal + 1: edited(seal, 512)})])
+    stack = branch.history.stack()
+    segment = stack.segments[8]
+    offset = segment.location(segment.find(9 << 32 | 0, 0)) >> POSITION_BITS
+    raw = bytearray(Path(segment.path).read_bytes())
+    end = segment.end_of_block(offset)
+    raw[offset + byte if byte >= 0 else end + byte] ^= 1
+    Path(segment.path).write_bytes(raw)
+    before = branch.history.manifest
+    with pytest.raises(CorruptStoreError, match=r"fails its checksum|runs past|does not fit"):
+        merge_small(branch.history)
+    assert branch.history.manifest == before
 
 
 def test_a_damaged_block_stops_compaction_and_replaces_nothing(tmp_path: Path) -> None:
