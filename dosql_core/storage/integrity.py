@@ -25,6 +25,7 @@ from dosql_core.storage.segment_format import (
 from dosql_core.storage.segment_reader import SegmentReader
 from dosql_core.storage.segment_stack import SegmentStack
 
+_UNDISTURBED_TRIES = 20
 _CACHE_BYTES_MAX = 8 * 1024 * 1024
 _FINDINGS_PER_SEGMENT_MAX = 100
 _PROGRESS_EVERY = 1024
@@ -56,18 +57,15 @@ def verify_history(history: BranchHistory, progress: Progress | None = None) -> 
     path = os.path.join(history.directory, MANIFEST_NAME)
     try:
         manifest = read_manifest(history.directory)
+        segments, findings = _open_segments(history.directory, manifest)
+        for _ in range(_UNDISTURBED_TRIES):
+            if not findings or (now := read_manifest(history.directory)) == manifest:
+                break
+            manifest = now  # others may have merged segments meanwhile
+            segments, findings = _open_segments(history.directory, manifest)
     except (DatabaseError, OSError) as error:
         return [Finding(path, str(error))]
-    findings = [Finding(path, what) for what in _wrong_in_manifest(manifest)]
-    segments = []
-    for named in manifest.segments:
-        segment_path = os.path.join(history.directory, named.name)
-        try:
-            segment = SegmentReader(segment_path)
-            check_segment(segment, named, manifest)
-            segments.append(segment)
-        except DatabaseError as error:
-            findings.append(Finding(segment_path, str(error)))
+    findings += [Finding(path, what) for what in _wrong_in_manifest(manifest)]
     stack = SegmentStack(segments, manifest.page_size, BlockCache(_CACHE_BYTES_MAX))
     total = sum(segment.entry_count for segment in segments)
     done = 0
@@ -80,6 +78,20 @@ def verify_history(history: BranchHistory, progress: Progress | None = None) -> 
         done += segment.entry_count
     findings.extend(_orphans(history.directory, manifest.segments))
     return findings
+
+
+def _open_segments(directory: str, manifest: Manifest) -> tuple[list[SegmentReader], list[Finding]]:
+    """The segments that a manifest names, opened, and what is wrong with those that cannot be."""
+    segments, findings = [], []
+    for named in manifest.segments:
+        path = os.path.join(directory, named.name)
+        try:
+            segment = SegmentReader(path)
+            check_segment(segment, named, manifest)
+            segments.append(segment)
+        except DatabaseError as error:
+            findings.append(Finding(path, str(error)))
+    return segments, findings
 
 
 def _wrong_in_manifest(manifest: Manifest) -> Iterator[str]:
