@@ -14,6 +14,8 @@ import threading
 import time
 from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from itertools import accumulate, islice
 from operator import lt
@@ -27,6 +29,7 @@ from dosql_core.kernel.change_causes import CauseLog
 from dosql_core.kernel.commit_times import CommitTimes, begins_a_generation, time_key
 from dosql_core.kernel.connection import run
 from dosql_core.kernel.group_commit import GroupCommit
+from dosql_core.kernel.head_watch import BACKGROUND
 from dosql_core.kernel.wal_index import WalIndex, WalState
 from dosql_core.kernel.wal_position import (
     CapturedPosition,
@@ -54,6 +57,7 @@ from dosql_core.storage.wal_frames import (
 
 SEAL_BYTES_MAX = 32 * 1024 * 1024
 _LIVE_FRAMES_MAX = 1000
+_SYNCED_MEANWHILE_MIN = 500
 # Named as SQLite's own tables are, so that programs which list or dump tables pass over it.
 COMMIT_METADATA_TABLE = "sqlite_dosql_commits"
 _METADATA_SQL = (
@@ -131,8 +135,8 @@ class Capture:
                 return captured
             if first > state.frames:
                 return captured
-            self._sync_wal.wait()  # history never gets ahead of the disk
-            run = read_frames(descriptor, first, state.frames, page_size, state.salts)
+            wait_for_sync = self._sync_meanwhile(state.frames - first)
+            run = read_frames(descriptor, first, state.frames, page_size, state.salts, keep=True)
             if run.last_checksum != state.checksum:
                 raise CorruptStoreError(
                     f"the checksum of WAL frame {state.frames} is not the one the WAL index has"
@@ -167,8 +171,29 @@ class Capture:
                     self._versions(run, commits, starts[begins], last_frame, state),
                     captured=captured.to_json(),
                     predecessor=self._predecessor,
+                    before_it_counts=wait_for_sync,  # history never gets ahead of the disk
                 )
             return captured
+
+    def _sync_meanwhile(self, frames: int) -> Callable[[], None]:
+        """Have the WAL synced, beside what follows when it is much; returns what waits for it."""
+        if frames < _SYNCED_MEANWHILE_MIN:
+            return self._sync_wal.wait
+        syncing = Future[None]()
+
+        def sync() -> None:
+            try:
+                self._sync_wal.wait()
+            except Exception as error:
+                syncing.set_exception(error)
+            else:
+                syncing.set_result(None)
+
+        try:
+            threading.Thread(target=sync, name=f"{BACKGROUND}sync", daemon=True).start()
+        except RuntimeError:  # the interpreter is about to end
+            return self._sync_wal.wait
+        return syncing.result
 
     def _check_it_was_overtaken(self, captured: CapturedPosition, state: WalState) -> None:
         """See that others wrote and captured on since `state` was read: then history has more.
@@ -197,7 +222,7 @@ class Capture:
         if state.frames - first >= _LIVE_FRAMES_MAX:
             return None
         self._sync_wal.wait()  # nobody hears of what a power cut could take back
-        run = read_frames(descriptor, first, state.frames, page_size, state.salts)
+        run = read_frames(descriptor, first, state.frames, page_size, state.salts, keep=True)
         if run.last_checksum != state.checksum:
             raise CorruptStoreError(
                 f"the checksum of WAL frame {state.frames} is not the one the WAL index has"
@@ -210,7 +235,8 @@ class Capture:
             return None
         metadata = _commit_metadata(connection, Microseconds(times[0] - 1))
         causes = self.causes.noted_after(Microseconds(times[0] - 1))
-        contents = dict(enumerate(read_pages(descriptor, first, state.frames, page_size), first))
+        read = read_pages(descriptor, run, first, state.frames, page_size)
+        contents = dict(enumerate(read, first))
         live: list[LiveCommit] = []
         for number, ((_, size, frames), at) in enumerate(zip(commits, times, strict=True), start=1):
             flags = CommitFlag.NONE
@@ -273,7 +299,7 @@ class Capture:
         of_batch = slice(first - run.first, last + 1 - run.first)
         ends = map(bool, run.sizes_after[of_batch])
         lsns = accumulate(ends, initial=commits.first)  # one more than there are frames
-        contents = read_pages(self._clock.descriptor(), first, last, self._history.page_size)
+        contents = read_pages(self._clock.descriptor(), run, first, last, self._history.page_size)
         versions: defaultdict[PageNumber, list[Version]] = defaultdict(list)
         for page, lsn, content in zip(run.pages[of_batch], lsns, contents, strict=False):
             versions[page].append((Lsn(lsn), content))

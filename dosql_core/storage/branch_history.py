@@ -293,6 +293,7 @@ class BranchHistory:
         captured: dict[str, Any],
         predecessor: FindPredecessor | None = None,
         progress: Progress | None = None,
+        before_it_counts: Callable[[], None] | None = None,
     ) -> None:
         """Add commits and the page versions they made, and record `captured`; all or nothing.
 
@@ -302,7 +303,8 @@ class BranchHistory:
                 twice in a commit; in any order up to 64 MiB of them, beyond that in order of LSN;
                 or all of them, each page with its (lsn, content), in no more than 64 MiB.
                 `predecessor` tells the content of a page of a fork before an LSN, as inherited; it
-                only serves to drop versions that change nothing.
+                only serves to drop versions that change nothing. `before_it_counts` is called
+                when all is written and nobody knows of it yet.
         Errors: ValueError for commits or versions out of place; DiskFullError, DiskError, OSError.
                 Nothing has changed then.
         """
@@ -318,17 +320,23 @@ class BranchHistory:
                 raise ValueError(
                     f"commits {first} to {last} do not continue LSN {manifest.newest_lsn}"
                 )
-            written, name = self._write_sealed(commits, versions, predecessor, progress)
-            segment = SegmentName(name, first, last, written.bytes, written.checksum)
-            self._swap(
-                replace(
-                    manifest,
-                    newest_lsn=last,
-                    segments=(*manifest.segments, segment),
-                    captured=captured,
-                    generation=self._generation,
+            try:
+                written, name = self._write_sealed(commits, versions, predecessor, progress)
+                if before_it_counts is not None:
+                    before_it_counts()
+                segment = SegmentName(name, first, last, written.bytes, written.checksum)
+                self._swap(
+                    replace(
+                        manifest,
+                        newest_lsn=last,
+                        segments=(*manifest.segments, segment),
+                        captured=captured,
+                        generation=self._generation,
+                    )
                 )
-            )
+            except BaseException:
+                self._newest.forget()  # it has versions that are not in history
+                raise
             self._remembered = _newest_versions_of(self.manifest)
 
     @contextmanager
@@ -413,26 +421,22 @@ class BranchHistory:
             previous_time, page_count = previous.committed_at, previous.page_count
         commits = settle_times(commits, previous_time)
         writer, name = self.begin_segment(commits.first, commits.last)
-        try:
-            with writer:
-                sealing = SegmentSealing(
-                    writer,
-                    commits,
-                    stack=stack,
-                    newest=self._newest,
-                    page_count_before=page_count,
-                    inherits=manifest.fork_lsn > 0,
-                    predecessor=predecessor,
-                )
-                if isinstance(versions, dict):
-                    sealing.add_pages(versions)
-                else:
-                    sealing.add_all(versions, progress)
-                written = sealing.finish()
-                self.publish_segment(writer, name)
-        except BaseException:
-            self._newest.forget()
-            raise
+        with writer:
+            sealing = SegmentSealing(
+                writer,
+                commits,
+                stack=stack,
+                newest=self._newest,
+                page_count_before=page_count,
+                inherits=manifest.fork_lsn > 0,
+                predecessor=predecessor,
+            )
+            if isinstance(versions, dict):
+                sealing.add_pages(versions)
+            else:
+                sealing.add_all(versions, progress)
+            written = sealing.finish()
+            self.publish_segment(writer, name)
         return written, name
 
     def _swap(self, manifest: Manifest) -> None:

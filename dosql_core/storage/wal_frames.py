@@ -9,7 +9,7 @@ import os
 import struct
 import sys
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -23,6 +23,7 @@ _WAL_HEADER = struct.Struct(">IIIIIIII")
 _FRAME_HEADER = struct.Struct(">IIIIII")
 _HEADER_WORDS = FRAME_HEADER_BYTES // 4
 _READ_BYTES = 1 << 20
+_KEPT_BYTES_MAX = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +52,15 @@ class FrameRun:
     """Frames `first`..`last` of a WAL (counted from 1), as their headers tell them.
 
     Shape: `pages[i]` and `sizes_after[i]` belong to frame `first + i`; a size other than 0 marks a
-           commit frame and is the size of the database in pages after that commit.
+           commit frame and is the size of the database in pages after that commit. `kept` is the
+           part of the file that was read, where it was to be kept.
     """
 
     first: int
     pages: list[PageNumber]
     sizes_after: list[int]
     last_checksum: tuple[int, int]
+    kept: list[bytes] | None
 
     @property
     def last(self) -> int:
@@ -123,15 +126,26 @@ def read_page(descriptor: int, frame: int, page_size: int) -> bytes:
 
 
 def read_frames(
-    descriptor: int, first: int, last: int, page_size: int, salts: tuple[int, int]
+    descriptor: int,
+    first: int,
+    last: int,
+    page_size: int,
+    salts: tuple[int, int],
+    *,
+    keep: bool = False,
 ) -> FrameRun:
     """Read the headers of frames `first`..`last`, all of which must carry `salts`.
 
+    With `keep` the pages that come with them are kept for `read_pages`, unless they are many.
     Errors: CorruptStoreError when the file ends early or a frame belongs to another generation:
             the WAL was restarted under us or is damaged, and the caller decides which.
     """
     columns = [array("I") for _ in range(_HEADER_WORDS)]
+    is_little = (last + 1 - first) * page_size <= _KEPT_BYTES_MAX
+    kept: list[bytes] | None = [] if keep and is_little else None
     for raw in _runs_of_frames(descriptor, first, last, page_size):
+        if kept is not None:
+            kept.append(raw)
         words = memoryview(raw).cast("I")
         stride = (FRAME_HEADER_BYTES + page_size) // words.itemsize
         for place, column in enumerate(columns):
@@ -149,16 +163,22 @@ def read_frames(
                 f"expected {salts[0]:08x}{salts[1]:08x}"
             )
     checksum = (check1[-1], check2[-1]) if pages else (0, 0)
-    return FrameRun(first, cast(list[PageNumber], pages.tolist()), sizes.tolist(), checksum)
+    numbers = cast(list[PageNumber], pages.tolist())
+    return FrameRun(first, numbers, sizes.tolist(), checksum, kept)
 
 
-def read_pages(descriptor: int, first: int, last: int, page_size: int) -> Iterator[bytes]:
-    """The pages that frames `first`..`last` carry.
+def read_pages(
+    descriptor: int, run: FrameRun, first: int, last: int, page_size: int
+) -> Iterator[bytes]:
+    """The pages that frames `first`..`last` of a run carry.
 
     Errors: CorruptStoreError when the file ends before the last.
     """
     stride = FRAME_HEADER_BYTES + page_size
-    for raw in _runs_of_frames(descriptor, first, last, page_size):
+    runs: Iterable[bytes] = _runs_of_frames(descriptor, first, last, page_size)
+    if run.kept is not None and (first, last) == (run.first, run.last):
+        runs = run.kept
+    for raw in runs:
         yield from [raw[at : at + page_size] for at in range(FRAME_HEADER_BYTES, len(raw), stride)]
 
 

@@ -103,6 +103,28 @@ def test_a_failed_sync_closes_the_branch_until_it_is_opened_again(database_path:
     assert rows_of(database_path) == {1, 2, 6}
 
 
+def test_history_does_not_get_ahead_of_a_failed_sync(database_path: Path) -> None:
+    told = run(
+        """
+    writer = dosql_dbapi.connect(path, isolation_level=None, durability="normal")
+    writer.execute("create table t(a)")
+    with open_database(path) as database, database.opened_head("main") as head:
+        head.capture_now()
+        for number in range(900):  # many: the sync runs beside the reading and the packing
+            writer.execute("insert into t values (?)", (number,))
+        Disk.fails_sync = "-wal"
+        acknowledge(code_of(head.capture_now))
+        acknowledge(code_of(head.capture_now))
+        head.own_history.refresh()
+        acknowledge(head.own_history.newest_lsn)
+    writer.close()
+    """,
+        database_path,
+    )
+    assert told == ("TXN_WAL_FAILURE", "TXN_WAL_FAILURE", "1")
+    assert rows_of(database_path) == set(range(900))
+
+
 def test_everybody_who_shared_the_failed_sync_is_told(database_path: Path) -> None:
     told = run(
         """
