@@ -44,6 +44,7 @@ from dosql_core.open_branches import OpenBranches
 from dosql_core.options import DatabaseOptions, Retention, SessionOptions
 from dosql_core.storage.database_export import write_database
 from dosql_core.storage.durable_files import make_directory
+from dosql_core.storage.tiering import LIVE_SEGMENTS_MAX
 from dosql_core.triggers.database_triggers import DatabaseTriggers
 
 Progress = Callable[[int, int], None]
@@ -242,7 +243,7 @@ class Database(OpenBranches):
         """Drop what retention no longer keeps, merge segments, and recycle the WALs."""
         for branch_id in list(self.refs().branches):
             with self.opened_head(branch_id) as head:
-                head.checkpoint(then_tidies=False)
+                head.keeping.checkpoint()
         return compact_branches(self, list(self.refs().branches), progress)
 
     def _keep_history_small(self, head: Head) -> None:
@@ -252,7 +253,8 @@ class Database(OpenBranches):
         """
         with self.compaction_stopped():
             lose_lagging_slots(self._refs.update, self._refs.content, head)
-            compact_head(head, self.held_refs, None, only_when_due=True)
+            live_max = LIVE_SEGMENTS_MAX * (3 if head.keeping.pacing.is_hurried else 1)
+            compact_head(head, self.held_refs, None, only_when_due=True, live_max=live_max)
 
     def verify(self, progress: Progress | None = None, *, deep: bool = True) -> list[Finding]:
         """Check everything; an empty list says that nothing is wrong."""

@@ -12,6 +12,7 @@ from dosql_core.history.refs import BranchRef, Refs, RefsContent
 from dosql_core.history.row_history import RowHistories
 from dosql_core.history.settling import wait_until_settled
 from dosql_core.identifiers import MAIN_BRANCH_ID, BranchId
+from dosql_core.kernel.companion import StartCompanion, companion_starter
 from dosql_core.kernel.empty_file import remake_empty_file
 from dosql_core.kernel.head import Head, HeadPlace
 from dosql_core.options import DatabaseOptions
@@ -20,6 +21,7 @@ from dosql_core.storage.file_lock import exclusive_lock
 from dosql_core.storage.page_history import PageHistory
 
 Progress = Callable[[int, int], None]
+_COMPANION_MODULE = "dosql_core.companion_process"
 
 
 class OpenBranches:
@@ -84,11 +86,19 @@ class OpenBranches:
                     capture_bytes=self.options.wal_capture_bytes,
                     on_progress=on_progress,
                     on_cycle=self._keep_history_small,
+                    start_companion=self._companion_starter(branch_id),
                 )
                 self._heads[branch_id] = head
                 self._histories[branch_id] = head.history
             self._head_users[branch_id] = self._head_users.get(branch_id, 0) + 1
             return head
+
+    def _companion_starter(self, branch_id: BranchId) -> StartCompanion | None:
+        after_seconds = self.options.companion_after_seconds
+        if after_seconds is None:
+            return None
+        arguments = self.path, branch_id, str(self.options.wal_capture_bytes)
+        return companion_starter(_COMPANION_MODULE, arguments, after_seconds=after_seconds)
 
     def release_head(self, branch_id: BranchId) -> None:
         """Give a head back; forks nobody uses are closed, main stays until the database closes."""
@@ -211,6 +221,8 @@ class OpenBranches:
             histories = list(self._histories.values())
             self._heads.clear()
             self._histories.clear()
+        for head in heads:
+            head.keeping.recall()  # a fork's has main open as well
         with contextlib.ExitStack() as closing:
             for history in histories:
                 closing.callback(history.own.close)

@@ -41,7 +41,9 @@ class DatabaseOptions:
     is recorded for them when a transaction commits.
     Units: `wal_capture_bytes` is the size of the live WAL at which history is captured and the WAL
     recycled, up to four times that while commits come very fast. A WAL that has stopped growing is
-    synced twice as fast as one that grows.
+    synced twice as fast as one that grows. `companion_after_seconds` is how much of about a second
+    of one processor the capture of commits may take in this process, until it starts a companion
+    process to do that; None says never.
     """
 
     history: bool = True
@@ -49,6 +51,7 @@ class DatabaseOptions:
     create: bool = True
     wal_capture_bytes: int = 4 * 1024 * 1024
     retention: Retention | None = None
+    companion_after_seconds: float | None = 0.2
 
 
 @dataclass(frozen=True, slots=True)

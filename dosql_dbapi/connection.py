@@ -54,6 +54,7 @@ from dosql_dbapi.shared_cursor import FreshSharedCursor
 from dosql_dbapi.statement import Statement, prepared
 from dosql_dbapi.user_functions import Callbacks
 
+_COMPANION_AFTER_SECONDS = DatabaseOptions().companion_after_seconds
 _CURSORS_KNOWN = 64
 _WARNS_WHEN_NOT_CLOSED = sys.version_info >= (3, 13)  # as the standard library's does
 
@@ -77,7 +78,8 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
 
     The first eight parameters and `autocommit` are sqlite3's. `branch` is the branch to work on;
     `as_of` a moment (an LSN, a datetime, "snapshot:name"...), which makes the connection read-only.
-    `durability`, `history`, `changes`, `retention` and `create` are those of options.py;
+    `durability`, `history`, `changes`, `retention` and `create` are those of options.py.
+    `companion` False keeps the capture of commits in this process, however fast they come.
     `on_progress(done, total)` is told how far the adoption of an existing file is.
 
     Threads: with `check_same_thread` (the default) only the thread that opened it may use it;
@@ -119,6 +121,7 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
         create: bool = True,
         on_progress: Callable[[int, int], None] | None = None,
         read_only: bool = False,
+        companion: bool = True,
     ) -> None:
         _close_what_was_left()
         location = locate(database, uri=uri, history=history)
@@ -141,6 +144,7 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
                 changes=changes,
                 create=create,
                 retention=retention,
+                companion_after_seconds=_COMPANION_AFTER_SECONDS if companion else None,
             ),
         )
         try:

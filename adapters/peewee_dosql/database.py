@@ -35,8 +35,8 @@ class DoSQLDatabase(SqliteDatabase):
     """A DoSQL database for Peewee.
 
     Takes what SqliteDatabase takes, and what `dosql_dbapi.connect` does: `branch`, `as_of`,
-    `durability`, `history`, `changes`, `retention`. Transactions begin IMMEDIATE unless
-    `lock_type` says otherwise, so that writers wait for their turn instead of failing half way.
+    `durability`, `history`, `changes`, `retention`, `companion`. Transactions begin IMMEDIATE
+    unless `lock_type` says otherwise, so that writers wait for their turn and do not fail half way.
     """
 
     server_version = dosql_dbapi.sqlite_version_info

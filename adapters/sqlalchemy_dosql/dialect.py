@@ -59,6 +59,7 @@ _URL_OPTIONS: dict[str, Callable[[str], Any]] = {
     "changes": asbool,
     "create": asbool,
     "read_only": asbool,
+    "companion": asbool,
 }
 _STOCK_URL_OPTIONS = (
     "uri",

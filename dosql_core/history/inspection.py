@@ -48,7 +48,7 @@ def inspect(database: BranchedDatabase) -> DatabaseInfo:
     with database.opened_head(MAIN_BRANCH_ID) as head:
         oldest_reader_lsn = head.oldest_reader_lsn()
         lsn = head.capture_now()
-        failure = head.maintenance.failure
+        failure = head.keeping.maintenance.failure
         path = head.place.database_path
         last = utc(head.history.commit(lsn).committed_at).isoformat() if lsn else None
         return DatabaseInfo(
@@ -65,7 +65,7 @@ def inspect(database: BranchedDatabase) -> DatabaseInfo:
             len(refs.branches),
             len(refs.snapshots),
             refs.retention,
-            head.is_keeper,
+            head.keeping.is_keeper,
             oldest_reader_lsn is not None,
             oldest_reader_lsn,
             head.opening_note,

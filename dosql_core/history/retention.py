@@ -17,6 +17,7 @@ from dosql_core.kernel.head import Head
 from dosql_core.options import Retention
 from dosql_core.storage.compaction import CompactionReport, compact, merge_small
 from dosql_core.storage.page_history import PageHistory
+from dosql_core.storage.tiering import LIVE_SEGMENTS_MAX
 
 Progress = Callable[[int, int], None]
 HeldRefs = Callable[[], AbstractContextManager[RefsContent]]
@@ -109,11 +110,17 @@ def lose_lagging_slots(update_refs: UpdatedRefs, refs: RefsContent, head: Head) 
 
 
 def compact_head(
-    head: Head, held_refs: HeldRefs, progress: Progress | None, *, only_when_due: bool = False
+    head: Head,
+    held_refs: HeldRefs,
+    progress: Progress | None,
+    *,
+    only_when_due: bool = False,
+    live_max: int = LIVE_SEGMENTS_MAX,
 ) -> CompactionReport | None:
     """Follow retention on one branch and merge its segments; no other process may do so meanwhile.
 
-    `only_when_due` leaves it at merging small segments until a tenth of the commits may go.
+    `only_when_due` leaves it at merging the newest segments, until `live_max` are live, as long as
+    less than a tenth of the commits may go.
     """
 
     @contextlib.contextmanager
@@ -131,6 +138,6 @@ def compact_head(
         keep = min(keep, unread)
     may_go = keep - own.oldest_lsn
     if only_when_due and may_go <= _WORTH_DROPPING_SHARE * max(own.newest_lsn - own.oldest_lsn, 10):
-        merge_small(own)
+        merge_small(own, live_max=live_max)
         return None
     return compact(own, keep_from=max(keep, own.oldest_lsn), pins=pins, progress=progress)

@@ -1,4 +1,9 @@
-"""When the keeper's cycle is due: few, large cycles cost little; a short WAL syncs fast."""
+"""When capture and the keeper's cycle are due.
+
+Few, large cycles cost little, and what is done under the write lock costs the writers. But a WAL
+that grows takes twice as long to sync, so it grows only where commits come faster than anybody
+could sync them one by one.
+"""
 
 from __future__ import annotations
 
@@ -6,59 +11,91 @@ import time
 
 from dosql_core.kernel.wal_index import WalIndex, WalState
 
-_PARTS_OF_A_CYCLE = 8
-_BACKLOG_CYCLES = 16
+_PARTS_OF_A_CAPTURE = 8
+# Multiples of the least number of frames that are captured at a time:
+_CAPTURE_GROWTH_MAX = 4
+_CYCLE_GROWTH_MAX = 8
+_LENGTH_MAX = 24
 _FRAMES_A_SECOND_UNSYNCED = 20_000
-_CYCLE_GROWTH_MAX = 4
+_PRESSURE_HALVES_SECONDS = 1.0
 
 
 class CyclePacing:
-    """How long the WAL of one head may grow; one thread at a time notes cycles."""
+    """How long the WAL of one head may grow; one thread at a time notes what was done about it."""
 
     def __init__(self, index: WalIndex, frames_min: int) -> None:
         self._index = index
         self._frames_min = frames_min
         self._frames = frames_min
-        self._cycled_at = time.monotonic()
-        self._cycled = ((0, 0), 0)  # salts and length of the WAL at the end of our last cycle
+        self._captured_at = time.monotonic()
+        self._worked_seconds, self._worked_at = 0.0, self._captured_at
+        self._captured = ((0, 0), 0)  # salts and length of the WAL when it was last captured
+        self._is_cycle_owed = False
+        self.is_hurried = False
+        """Whether commits came very fast when the WAL was last captured."""
         # A commit that leaves the WAL this long has to say so; looked at in every commit.
         self.next_frames = frames_min
 
     def is_due(self) -> bool:
-        """Whether the WAL has grown enough for a cycle, whichever process wrote it."""
-        return self._index.state().frames - self._cycled_frames() >= self._frames
+        """Whether there is enough to be done, whichever process wrote it."""
+        return self._is_cycle_owed or self._uncaptured(self._index.state().frames) >= self._frames
 
     def is_far_behind(self, frames: int) -> bool:
-        """Whether a WAL of that many frames has outrun capture: then writers should wait."""
-        return frames - self._cycled_frames() > _BACKLOG_CYCLES * self._frames_min
+        """Whether a WAL of that many frames has outrun capture: then writers should wait.
+
+        Where it is long because somebody reads an old part of it, waiting would not help.
+        """
+        return (
+            frames > _LENGTH_MAX * self._frames_min
+            and self._uncaptured(frames) > _CAPTURE_GROWTH_MAX * self._frames_min
+        )
 
     def is_little(self, frames: int) -> bool:
         """Whether so many frames are soon captured while others wait."""
-        return frames < self._frames // _PARTS_OF_A_CYCLE
+        return frames < self._frames // _PARTS_OF_A_CAPTURE
 
     def note_request(self, frames: int) -> None:
-        """A cycle was asked for when the WAL was that long: do not ask at every commit."""
+        """It was asked for when the WAL was that long: do not ask at every commit."""
         self.next_frames = frames + self._frames
 
-    def note_cycle(self, state: WalState) -> None:
-        """A cycle captured the WAL up to `state`, and chooses when the next one comes.
+    def note_capture(self, state: WalState) -> bool:
+        """The WAL up to `state` was captured; whether the cycle had better come later.
 
-        After more frames while commits come very fast: but a WAL that grows takes twice as long to
-        sync, so it grows only where commits come faster than anybody could sync them one by one.
+        That is where commits come very fast, until the WAL has a length that pays for a cycle.
         """
-        self._cycled = state.salts, state.frames
         now = time.monotonic()
-        seconds, self._cycled_at = now - self._cycled_at, now
-        if state.frames > seconds * _FRAMES_A_SECOND_UNSYNCED:
-            self._frames = min(2 * self._frames, _CYCLE_GROWTH_MAX * self._frames_min)
+        seconds, self._captured_at = now - self._captured_at, now
+        frames = self._uncaptured(state.frames)
+        self._captured = state.salts, state.frames
+        self.next_frames = state.frames + self._frames
+        self.is_hurried = frames > seconds * _FRAMES_A_SECOND_UNSYNCED
+        if self.is_hurried:
+            self._frames = min(2 * self._frames, _CAPTURE_GROWTH_MAX * self._frames_min)
+            self._is_cycle_owed = state.frames < _CYCLE_GROWTH_MAX * self._frames_min
         else:
             self._frames = self._frames_min
+            self._is_cycle_owed = False
+        return self._is_cycle_owed
 
-    def expect_next(self, frames_left: int) -> None:
-        """The next cycle comes after this many frames that stayed, and those of one cycle."""
-        self.next_frames = frames_left + self._frames
+    def note_cycle(self, state: WalState, *, copied_all: bool) -> None:
+        """A cycle left the WAL at `state`; when it copied all, the next commit begins it anew."""
+        self._captured = state.salts, state.frames
+        self._captured_at = time.monotonic()
+        self._is_cycle_owed = False
+        self.next_frames = self._frames + (0 if copied_all else state.frames)
 
-    def _cycled_frames(self) -> int:
-        """How many frames of the present WAL our last cycle has seen."""
-        salts, frames = self._cycled
-        return frames if salts == self._index.state().salts else 0
+    def note_work(self, seconds: float) -> None:
+        """So much time of a processor was spent on it."""
+        now = time.monotonic()
+        half_lives = (now - self._worked_at) / _PRESSURE_HALVES_SECONDS
+        self._worked_seconds = self._worked_seconds * 0.5**half_lives + seconds
+        self._worked_at = now
+
+    def worked_lately(self) -> float:
+        """How much time of a processor that took within the last second or so; in seconds."""
+        return self._worked_seconds
+
+    def _uncaptured(self, frames: int) -> int:
+        """How many frames of a WAL of that many have come since the last capture."""
+        salts, captured = self._captured
+        return frames - captured if salts == self._index.state().salts else frames

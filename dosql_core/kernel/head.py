@@ -7,12 +7,11 @@ and finds out what happened while nobody watched. docs: ARCHITECTURE.md sections
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -23,7 +22,6 @@ from dosql_core.errors import (
     CorruptStoreError,
     DatabaseNotFoundError,
     DatabasePoisonedError,
-    DiskFullError,
     Error,
     LostCommitsError,
     MissingSegmentError,
@@ -34,6 +32,7 @@ from dosql_core.kernel.adoption import HeadPages, Progress
 from dosql_core.kernel.capture import Capture
 from dosql_core.kernel.change_causes import CauseLog
 from dosql_core.kernel.commit_times import CommitTimes
+from dosql_core.kernel.companion import StartCompanion
 from dosql_core.kernel.connection import (
     OPEN_CREATE,
     OPEN_READ_WRITE,
@@ -43,11 +42,9 @@ from dosql_core.kernel.connection import (
 )
 from dosql_core.kernel.cycle_pacing import CyclePacing
 from dosql_core.kernel.group_commit import GroupCommit
-from dosql_core.kernel.head_watch import head_watch
-from dosql_core.kernel.keeper import Keeper, stamp_of
-from dosql_core.kernel.maintenance import Maintenance
+from dosql_core.kernel.keeper import Stamp, stamp_of
+from dosql_core.kernel.keeping import Keeping, OnCycle
 from dosql_core.kernel.overlay_map import OverlayMap
-from dosql_core.kernel.resumption import begin_history, find_out_what_happened
 from dosql_core.kernel.turnstile import Turnstile
 from dosql_core.kernel.wal_index import WalIndex, WalState
 from dosql_core.kernel.wal_position import (
@@ -64,8 +61,6 @@ from dosql_core.storage.wal_frames import FRAME_HEADER_BYTES
 
 _LOOKS_MAX = 200
 _BUSY_MILLISECONDS = 10_000
-_BULK_CAPTURES_MAX = 5
-_BACKLOG_WAIT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,40 +101,39 @@ class Head:
         create: bool = True,
         capture_bytes: int,
         on_progress: Progress | None = None,
-        on_cycle: Callable[[Head], None] | None = None,
+        on_cycle: OnCycle | None = None,
+        start_companion: StartCompanion | None = None,
     ) -> None:
         self.place = place
-        self._on_cycle = on_cycle
-        self._stamp_before: tuple[int, int, int, int] | None = None
+        self._stamp_before: Stamp | None = None
         self._undo = contextlib.ExitStack()
         self.opening_note: str | None = None
-        self.is_without_keeper = False  # the disk was full when we opened it
         self._is_let_go = False  # the file was deleted; another may have its path by now
         self.pin_lock = threading.RLock()
         self._pin: apsw.Connection | None = None
         self._spare: list[apsw.Connection] = []  # open, to pin or to keep with: whoever comes first
         # Counts what may have changed the schema; a list, for connections look at it all the time.
         self.schema_mark = [0]
-        self._keeper: Keeper | None = None
-        self._keeper_lock = threading.RLock()
         with self._undo:
             make_directory(place.directory)
             opening = self._lock_file("opening.lock")
             fcntl.flock(opening, fcntl.LOCK_EX)
             self._in_use = self._lock_file("in_use.lock")
             self._share_use()
-            self._maintenance_lock = self._lock_file("maintenance.lock")
+            maintenance_lock = self._lock_file("maintenance.lock")
             self._open_file(create)
             self._open_history()
             self._open_shared_parts()
             frames_min = max(capture_bytes // (self.page_size + FRAME_HEADER_BYTES), 1)
-            self.pacing = CyclePacing(self.index, frames_min)
-            self.maintenance = Maintenance(self)
-            self._keep_or_say_why_not(on_progress)
-            if self.is_keeper:
-                head_watch.add(self)
-            else:
-                self.maintenance.start()  # it looks whether it can become the keeper
+            self.keeping = Keeping(
+                self,
+                lock_descriptor=maintenance_lock,
+                stamp=self._stamp_before,
+                pacing=CyclePacing(self.index, frames_min),
+                on_cycle=on_cycle,
+                start_companion=start_companion,
+            )
+            self.keeping.begin(on_progress)
             fcntl.flock(opening, fcntl.LOCK_UN)
             self._closing = self._undo.pop_all()
 
@@ -269,77 +263,6 @@ class Head:
     def _position(self) -> tuple[CapturedPosition, Lsn]:
         return self.capture.position()
 
-    # -- being the keeper --------------------------------------------------------------------------
-
-    def _keep_or_say_why_not(self, on_progress: Progress | None) -> None:
-        """Become the keeper, if nobody is. On a full disk reading is possible without one."""
-        try:
-            if not self.try_to_keep(on_progress):
-                self._stamp_before = None
-        except (OSError, DiskFullError, apsw.FullError) as error:
-            is_full = not isinstance(error, OSError) or error.errno == errno.ENOSPC
-            if not is_full or not self.own_history.captured:  # there is no history to go on with
-                raise
-            self.is_without_keeper = True
-
-    def prepare_for_writers(self) -> None:
-        """See to it that what is in the WAL is kept before anybody adds to it.
-
-        Errors: DiskFullError where there is still no room to capture it.
-        """
-        if not self.is_without_keeper:
-            return
-        try:
-            self.try_to_keep()
-        except (OSError, DiskFullError, apsw.FullError) as error:
-            raise DiskFullError(
-                f"no space left to keep what the WAL of {self.place.database_path} holds",
-                hint="free some space; until then read_only=True opens it for reading",
-            ) from error
-        self.is_without_keeper = False
-
-    @property
-    def is_keeper(self) -> bool:
-        """Whether this process keeps the WAL."""
-        return self._keeper is not None
-
-    def try_to_keep(self, on_progress: Progress | None = None) -> bool:
-        """Become the keeper unless another process is; True when this process is it afterwards."""
-        with self._keeper_lock:
-            if self._keeper is not None:
-                return True
-            if self._is_let_go:
-                return False
-            try:
-                fcntl.flock(self._maintenance_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            stamp, self._stamp_before = self._stamp_before, None
-            if stamp is None:  # not opening it just now
-                stamp = stamp_of(self.place.database_path)
-            keeping = self._spare_connection()
-            keeper = Keeper(self.place.database_path, self.vfs, self.index, self.capture, keeping)
-            try:
-                keeper.keep()
-                self.own_history.refresh()
-                if not self.own_history.captured and self.place.parent is None:
-                    begin_history(self, keeper, on_progress)
-                elif self.index.state().frames == 0:
-                    find_out_what_happened(self, stamp)
-                else:
-                    # a WAL that is all in the file already restarts at the next commit: before
-                    # anybody commits, what it held has to be captured and recorded as complete
-                    with keeper.write_lock(self.gate) as state:
-                        find_out_what_happened(self, stamp)
-                        keeper.recycle(state)
-            except BaseException:
-                self._spare.append(keeper.resign())
-                fcntl.flock(self._maintenance_lock, fcntl.LOCK_UN)
-                self._stamp_before = stamp
-                raise
-            self._keeper = keeper
-            return True
-
     def pages(self, state: WalState) -> HeadPages:
         """The head's pages at a state that a read transaction pins."""
         wal = self.clock.descriptor() if state.frames else -1
@@ -351,15 +274,20 @@ class Head:
     def pin_connection(self) -> apsw.Connection:
         """The connection that reads where the WAL ends; call with `pin_lock` held."""
         if self._pin is None:
-            self._pin = self._spare_connection()
+            self._pin = self.spare_connection()
         return self._pin
 
-    def _spare_connection(self) -> apsw.Connection:
+    def spare_connection(self) -> apsw.Connection:
+        """A connection to pin or to keep with, that was open already if there is one."""
         with contextlib.suppress(IndexError):
             return self._spare.pop()
         connection = open_internal(self.place.database_path, vfs=self.vfs)
         connection.set_busy_timeout(_BUSY_MILLISECONDS)
         return connection
+
+    def give_spare_back(self, connection: apsw.Connection) -> None:
+        """Have it for whoever pins or keeps next."""
+        self._spare.append(connection)
 
     def _close_own_connections(self) -> None:
         """Close those of ours that are not the keeper's."""
@@ -440,65 +368,6 @@ class Head:
         """Where history ends in the WAL."""
         return LivePosition(*self.capture.position())
 
-    # -- keeping the WAL short ---------------------------------------------------------------------
-
-    def note_frames(self, frames: int) -> None:
-        """A commit left the WAL this long: have it captured and recycled when it is too long.
-
-        Where capture has fallen far behind, the writer waits for it a while, and so do those who
-        come after: a WAL must not outgrow the disk because writing is cheaper than capturing.
-        """
-        pacing = self.pacing
-        if frames >= pacing.next_frames:
-            pacing.note_request(frames)
-            if self.is_keeper and pacing.is_far_behind(frames):
-                self.maintenance.wait_for_a_cycle(_BACKLOG_WAIT_SECONDS)
-            else:
-                self.maintenance.wake()
-
-    def checkpoint(self, *, then_tidies: bool = True) -> bool:
-        """Run the keeper's cycle now; False when not everything could be checkpointed.
-
-        `then_tidies` is False for a caller who is going to compact history anyway.
-        """
-        if not self.try_to_keep():
-            self.capture_now()
-            return False
-        with self._keeper_lock:
-            assert self._keeper is not None
-            self._capture_the_bulk()
-            copied_all = self._keeper.cycle(self.gate)
-            state = self.index.state()
-            self.schema_mark[0] += 1  # another process may have changed it
-            self.pacing.note_cycle(state)
-        self.pacing.expect_next(0 if copied_all else state.frames)
-        if self._on_cycle is not None and then_tidies:
-            self._on_cycle(self)
-        return copied_all
-
-    def _capture_the_bulk(self) -> None:
-        """Capture while others write on, so that little is left to do under the write lock."""
-        for _ in range(_BULK_CAPTURES_MAX):
-            seen = self.index.state()
-            self.capture_now()
-            now = self.index.state()
-            if now.salts != seen.salts or self.pacing.is_little(now.frames - seen.frames):
-                return
-
-    @property
-    def keeper(self) -> Keeper:
-        """The keeper's connections.
-
-        Errors: CannotOpenError when another process is the keeper.
-        """
-        if not self.try_to_keep():
-            raise CannotOpenError(
-                f"another process maintains {self.place.database_path}",
-                hint="do it there, or close the database there first",
-            )
-        assert self._keeper is not None
-        return self._keeper
-
     def wal_bytes(self) -> int:
         """The size of the WAL file."""
         try:
@@ -517,30 +386,34 @@ class Head:
         if self._is_let_go or not os.path.isdir(self.place.directory):
             self.abandon()
             return
-        head_watch.remove(self)
-        self.maintenance.stop()
+        self.keeping.stop()
+        try:
+            self.keeping.recall()
+        finally:
+            self._close()
+
+    def _close(self) -> None:
         opening = os.open(os.path.join(self.place.directory, "opening.lock"), os.O_RDWR)
         try:
             fcntl.flock(opening, fcntl.LOCK_EX)
-            tidy = False
-            with self._keeper_lock:
-                keeper, self._keeper = self._keeper, None
-                if keeper is not None:
-                    try:
-                        if keeper.is_of_another_file():
-                            with contextlib.suppress(OSError, Error, apsw.Error):
-                                self.capture_now()
-                        elif self.group_commit.failure is None:
-                            with contextlib.suppress(FileNotFoundError):
-                                tidy = self._is_tidy() or keeper.cycle(self.gate, last=True)
-                    finally:
-                        self._close_own_connections()
-                        keeper.close(tidy=tidy)
-                        if keeper.is_of_another_file():
-                            # SQLite leaves the WAL of a file that was moved, and would take it for
-                            # that of the new one; history has what is in it.
-                            for leftover in ("-wal", "-shm"):
-                                remove_quietly(self.place.database_path + leftover)
+            keeper = self.keeping.take_keeper()
+            if keeper is not None:
+                tidy = False
+                try:
+                    if keeper.is_of_another_file():
+                        with contextlib.suppress(OSError, Error, apsw.Error):
+                            self.capture_now()
+                    elif self.group_commit.failure is None:
+                        with contextlib.suppress(FileNotFoundError):
+                            tidy = self._is_tidy() or keeper.cycle(self.gate, last=True)
+                finally:
+                    self._close_own_connections()
+                    keeper.close(tidy=tidy)
+                    if keeper.is_of_another_file():
+                        # SQLite leaves the WAL of a file that was moved, and would take it for
+                        # that of the new one; history has what is in it.
+                        for leftover in ("-wal", "-shm"):
+                            remove_quietly(self.place.database_path + leftover)
         finally:
             try:
                 self._closing.close()  # also when the disk was full: everything is in the WAL
@@ -559,25 +432,26 @@ class Head:
 
         What was committed so far is captured; what those connections still commit goes with them.
         """
-        head_watch.remove(self)
-        self.maintenance.stop()
-        with self._keeper_lock:
-            keeper, self._keeper = self._keeper, None
-            if keeper is not None:
-                with contextlib.suppress(OSError, Error, apsw.Error):
-                    self.capture_now()
-                keeper.close(tidy=False)
-            with contextlib.suppress(DatabasePoisonedError):
-                self.group_commit.wait()  # opens the WAL, while it has a name that is its own
-            self._is_let_go = True
-        fcntl.flock(self._maintenance_lock, fcntl.LOCK_UN)
+        self.keeping.stop()
+        was_keeper = self.keeping.is_keeper
+        self.keeping.dismiss()
+        keeper = self.keeping.take_keeper()
+        if was_keeper:
+            with contextlib.suppress(OSError, Error, apsw.Error):
+                self.capture_now()
+        if keeper is not None:
+            keeper.close(tidy=False)
+        with contextlib.suppress(DatabasePoisonedError):
+            self.group_commit.wait()  # opens the WAL, while it has a name that is its own
+        self._is_let_go = True
+        self.keeping.unlock()
         fcntl.flock(self._in_use, fcntl.LOCK_UN)
 
     def abandon(self) -> None:
         """Close without capturing, for a head that is about to be removed."""
-        head_watch.remove(self)
-        self.maintenance.stop()
-        keeper, self._keeper = self._keeper, None
+        self.keeping.stop()
+        self.keeping.dismiss()
+        keeper = self.keeping.take_keeper()
         if keeper is not None:
             keeper.close(tidy=False)
         self._closing.close()

@@ -106,7 +106,7 @@ class HeadConnection:
     def _wal_hook(self) -> Callable[[apsw.Connection, str, int], int]:
         """After a commit, its lock released: let the next writer in, then wait for the disk."""
         head, words, sync = self.head, self.head.index.words, self.head.group_commit.wait
-        leave, pacing = self._leave_gate, head.pacing
+        leave, pacing = self._leave_gate, head.keeping.pacing
 
         def after_commit(_connection: apsw.Connection, schema: str, frames: int) -> int:
             if schema != "main":
@@ -115,7 +115,7 @@ class HeadConnection:
             if self._is_in_gate:
                 leave()
             if frames >= pacing.next_frames:
-                head.note_frames(frames)
+                head.keeping.note_frames(frames)
             if self._is_syncing:
                 sync()
             return 0
@@ -184,16 +184,20 @@ class HeadConnection:
         if tries == 0:
             self._busy_since = now
         left = self._busy_since + self.timeout_seconds - now
+        turnstile = self.head.turnstile
+        pause = min(_FIRST_PAUSE_SECONDS * 2 ** min(tries, 6), _LONGEST_PAUSE_SECONDS)
+        if self.timeout_seconds > 0 and turnstile.is_kept():
+            time.sleep(pause)
+            return True
         if left <= 0:
             return False
-        turnstile = self.head.turnstile
         turnstile.announce()
         if self._is_in_gate:
             try:
                 turnstile.enter(left)
             except DatabaseLockedError:
                 return False
-        time.sleep(min(_FIRST_PAUSE_SECONDS * 2 ** min(tries, 6), _LONGEST_PAUSE_SECONDS, left))
+        time.sleep(min(pause, left))
         return True
 
     # -- where it reads ----------------------------------------------------------------------------

@@ -10,8 +10,6 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from dosql_core.kernel.wal_index import MX_FRAME_WORD
-
 if TYPE_CHECKING:
     from dosql_core.kernel.head import Head
 
@@ -82,11 +80,11 @@ class HeadWatch:
 
     def _look_at(self, head: Head) -> None:
         try:
-            is_long = head.index.words[MX_FRAME_WORD] >= head.pacing.next_frames
+            is_due = head.keeping.pacing.is_due()
         except ValueError:  # it was closed meanwhile
             return
-        if is_long and head in self._heads:
-            head.maintenance.wake()
+        if is_due and head in self._heads:
+            head.keeping.maintenance.wake()
 
 
 def is_background_thread() -> bool:

@@ -26,6 +26,7 @@ from dosql_core.kernel.write_gate import WriteGate
 _READERS_LEAVE_SECONDS = 0.05
 _CYCLES_SKIPPED_MAX = 15
 _GATE_SECONDS = 30.0
+_SHORT_PAUSES, _SHORT_PAUSE_SECONDS, _LONG_PAUSE_SECONDS = 200, 0.0001, 0.002
 
 CLOSE_THE_REPLACED = "close every connection to the former file, then open this one"
 
@@ -61,7 +62,7 @@ class Keeper:
         self._refuse_another_file()
         writer = open_internal(self._path, vfs=self._vfs)
         self._opened.append(writer)
-        writer.set_busy_timeout(int(_GATE_SECONDS * 1000))
+        writer.set_busy_handler(_LockWait())
         return writer
 
     @cached_property
@@ -95,7 +96,7 @@ class Keeper:
     @contextlib.contextmanager
     def write_lock(self, gate: WriteGate) -> Iterator[WalState]:
         """Hold SQLite's write lock, in turn; yields the state of the WAL, which stands still."""
-        with self._turn(gate), self._locked() as state:
+        with self._turn(gate), self._locked(gate) as state:
             yield state
 
     @contextlib.contextmanager
@@ -109,13 +110,14 @@ class Keeper:
             gate.leave()
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[WalState]:
-        run(self.writer, "BEGIN IMMEDIATE")
-        try:
-            yield self._index.state()
-        finally:
-            if self.writer.in_transaction:
-                run(self.writer, "ROLLBACK")
+    def _locked(self, gate: WriteGate) -> Iterator[WalState]:
+        with gate.turnstile.keeping():
+            run(self.writer, "BEGIN IMMEDIATE")
+            try:
+                yield self._index.state()
+            finally:
+                if self.writer.in_transaction:
+                    run(self.writer, "ROLLBACK")
 
     def cycle(self, gate: WriteGate, *, last: bool = False) -> bool:
         """Capture what is committed, then let SQLite recycle the WAL; True when it copied all.
@@ -125,7 +127,7 @@ class Keeper:
         if self.is_of_another_file():
             return False
         with self._turn(gate):
-            with self._locked() as state:
+            with self._locked(gate) as state:
                 position, copied_all = self.recycle(state)
             if copied_all and not last:
                 self._let_readers_leave()
@@ -215,6 +217,23 @@ class Keeper:
         for connection in self._opened:
             connection.close()
         return self._keeping
+
+
+class _LockWait:
+    """W's busy handler: writers of other processes leave the lock free for microseconds only."""
+
+    def __init__(self) -> None:
+        self._deadline = 0.0
+
+    def __call__(self, tries: int) -> bool:
+        now = time.monotonic()
+        if tries == 0:
+            self._deadline = now + _GATE_SECONDS
+        if now >= self._deadline:
+            return False
+        is_long = tries >= _SHORT_PAUSES  # somebody is in a long transaction
+        time.sleep(_LONG_PAUSE_SECONDS if is_long else _SHORT_PAUSE_SECONDS)
+        return True
 
 
 def is_another_file(path: str, opened: tuple[int, int]) -> bool:

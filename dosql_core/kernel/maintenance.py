@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from dosql_core.kernel.head import Head
+from typing import Protocol
 
 _LOOK_SECONDS = 0.25
+
+
+class Look(Protocol):
+    """What the thread does each time; `asked` says that it was woken."""
+
+    def __call__(self, *, asked: bool) -> None: ...
 
 
 class Maintenance:
     """One thread a head, which sleeps but for a look at the WAL's length four times a second."""
 
-    def __init__(self, head: Head) -> None:
-        self._head = head
+    def __init__(self, look: Look, *, name: str) -> None:
+        self._look = look
+        self._name = name
         self._wake = threading.Event()
         self._stop = False
         self._thread: threading.Thread | None = None
@@ -39,9 +43,7 @@ class Maintenance:
         """Start the thread unless it runs."""
         with self._start_lock:
             if self._thread is None and not self._stop:
-                self._thread = threading.Thread(
-                    target=self._run, name=f"dosql-{self._head.place.branch_id}", daemon=True
-                )
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
 
     def stop(self) -> None:
@@ -55,13 +57,12 @@ class Maintenance:
     def _run(self) -> None:
         while not self._stop:
             # nobody else can tell that the keeper has died, or that another process has written
-            woken = self._wake.wait(_LOOK_SECONDS)
+            asked = self._wake.wait(_LOOK_SECONDS)
             if self._stop:
                 return
             self._wake.clear()
             try:
-                if self._head.try_to_keep() and (woken or self._head.pacing.is_due()):
-                    self._head.checkpoint()
+                self._look(asked=asked)
                 self.failure = None
             except Exception as error:  # told by `info` and by the next close, which tries again
                 self.failure = error

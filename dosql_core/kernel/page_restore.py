@@ -60,7 +60,7 @@ def restore_pages(head: Head, then: PageView, *, author: str | None, message: st
             head.gate.leave()
     finally:
         writer.close()
-    head.note_frames(head.index.state().frames)
+    head.keeping.note_frames(head.index.state().frames)
     return lsn
 
 

@@ -3,21 +3,25 @@
 SQLite's busy handler alone starves: the process that just committed commits again. Here a process
 that finds the write lock taken announces so in a shared page; while that announcement is fresh
 every process passes two file locks before it writes: `next`, held while waiting, and `main`, held
-while writing. Whoever wrote goes behind whoever waits at `next`.
+while writing. Whoever wrote goes behind whoever waits at `next`. For the keeper's cycle nobody
+needs to take turns: whoever finds the lock taken by it waits for its end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
 import threading
 import time
+from collections.abc import Iterator
 
 from dosql_core.errors import DatabaseLockedError
 from dosql_core.storage.durable_files import telling_disk_errors
 
 _CONTENDED_NS = 200_000_000
+_KEEPING_NS = 60_000_000_000
 _BATCH_NS = 5_000_000
 _FIRST_SLEEP_SECONDS = 0.0001
 _LONGEST_SLEEP_SECONDS = 0.002
@@ -30,9 +34,10 @@ class Turnstile:
         self._main = os.open(f"{directory}/turnstile.main", os.O_RDWR | os.O_CREAT, 0o644)
         self._next = os.open(f"{directory}/turnstile.next", os.O_RDWR | os.O_CREAT, 0o644)
         with telling_disk_errors():
-            os.posix_fallocate(self._main, 0, 8)  # a hole could not be written on a full disk
-        self._map = mmap.mmap(self._main, 8)
-        self.contended_until = memoryview(self._map).cast("Q")
+            os.posix_fallocate(self._main, 0, 16)  # a hole could not be written on a full disk
+        self._map = mmap.mmap(self._main, 16)
+        words = memoryview(self._map).cast("Q")
+        self.contended_until, self._kept_until = words[:1], words[1:]
         self.is_held = False
         self._since_ns = 0
         self._mutex = threading.Lock()
@@ -50,6 +55,24 @@ class Turnstile:
     def announce(self) -> None:
         """Tell every process that writers have to take turns for a while."""
         self.contended_until[0] = time.monotonic_ns() + _CONTENDED_NS
+
+    def is_kept(self) -> bool:
+        """Whether the keeper has the write lock, or waits for it: soon it will be free again."""
+        return time.monotonic_ns() < self._kept_until[0]
+
+    @contextlib.contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Within the block it is the keeper who takes the write lock."""
+        # a limit, for it may be killed meanwhile, and nobody may succeed it
+        self._kept_until[0] = time.monotonic_ns() + _KEEPING_NS
+        try:
+            yield
+        finally:
+            self._kept_until[0] = 0
+
+    def forget_keeper(self) -> None:
+        """The one that was has ended, in the middle of a cycle perhaps."""
+        self._kept_until[0] = 0
 
     def enter(self, timeout_seconds: float) -> None:
         """Wait for this process's turn.
@@ -82,6 +105,7 @@ class Turnstile:
     def close(self) -> None:
         """Give every lock back."""
         self.contended_until.release()
+        self._kept_until.release()
         self._map.close()
         os.close(self._main)
         os.close(self._next)

@@ -41,7 +41,7 @@ class HeadSession(HistorySession):
         self._head = database.use_head(branch_id)
         try:
             if not options.read_only:
-                self._head.prepare_for_writers()
+                self._head.keeping.prepare_for_writers()
             self._connection = HeadConnection(self._head, options)
         except BaseException:
             database.release_head(branch_id)
@@ -116,7 +116,8 @@ class HeadSession(HistorySession):
 
     def checkpoint(self) -> tuple[int, int, int]:
         """Capture and checkpoint; what PRAGMA wal_checkpoint answers: busy, frames, copied."""
-        copied_all = self._head.checkpoint()
+        copied_all = self._head.keeping.checkpoint()
+        self._head.keeping.tidy()
         frames = self._head.index.state().frames
         return (0 if copied_all else 1), frames, (frames if copied_all else 0)
 
@@ -180,7 +181,7 @@ class HeadSession(HistorySession):
         head = self.database.use_head(branch_id)
         try:
             if not self.read_only:
-                head.prepare_for_writers()
+                head.keeping.prepare_for_writers()
             options = replace(
                 self.options, durability=self.durability, timeout_seconds=self.timeout_seconds
             )

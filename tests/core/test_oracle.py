@@ -363,7 +363,7 @@ class Databases(RuleBasedStateMachine):
         if hasattr(self, "branches"):
             with open_database(self.path) as database:
                 for head in database._heads.values():
-                    assert head.maintenance.failure is None
+                    assert head.keeping.maintenance.failure is None
 
     def teardown(self) -> None:
         if not hasattr(self, "root"):

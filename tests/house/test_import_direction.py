@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("dosql_core.triggers",),
     ("dosql_core.open_branches",),
     ("dosql_core.database",),
-    ("dosql_core.sessions",),
+    ("dosql_core.sessions", "dosql_core.companion_process"),
     ("dosql_core",),  # the public names, gathered in dosql_core/__init__.py
     ("dosql_dbapi",),
     ("sqlalchemy_dosql", "peewee_dosql", "django_dosql", "dosql_core.command_line"),

@@ -58,7 +58,8 @@ MAP_PROGRAM = """
 """
 
 
-@pytest.mark.parametrize("activity", ACTIVITIES)
+# The disk forgets within one process: it would not see what a companion syncs.
+@pytest.mark.parametrize("activity", [name for name in ACTIVITIES if name != "accompanied"])
 def test_a_power_cut_loses_nothing_acknowledged_and_tears_nothing(
     activity: str, tmp_path: Path, seeded_random: random.Random, is_long_run: bool
 ) -> None:

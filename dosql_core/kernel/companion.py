@@ -1,0 +1,151 @@
+"""The process that keeps a head's WAL for this one, seen from this one.
+
+Orders go to it and answers come back as lines; what they mean is told in `companion_process`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+READY, KEPT, COPIED_ALL, COPIED_SOME = "ready", "kept", "copied all", "copied some"
+KEEP, MAINTAIN, CHECKPOINT, RESIGN = "keep", "maintain", "checkpoint", "resign"
+
+_ANSWER_SECONDS = 60.0
+_PACKAGES = str(Path(__file__).parent.parent.parent)
+_PYTHON = re.compile(r"python[\d.]*t?")
+
+
+class CompanionLostError(Exception):
+    """The companion has ended, or did not do what it was told."""
+
+
+class Companion:
+    """A companion process; one thread at a time gives it orders."""
+
+    def __init__(self, module: str, arguments: Sequence[str]) -> None:
+        """Start it: it runs `module`, with this process's `sys.path`.
+
+        Errors: OSError when it cannot be started.
+        """
+        search = [_PACKAGES, *filter(None, sys.path)]
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(search))},
+        )
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._orders, self._answers = self._process.stdin, self._process.stdout
+        self._heard = b""
+        self.is_keeper = False
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def is_ready(self) -> bool:
+        """Whether it has the head open, without waiting; also True when it has ended already."""
+        return self._is_told(0.0)
+
+    def keep(self) -> None:
+        """Have it become the keeper, which nobody else is.
+
+        Errors: CompanionLostError.
+        """
+        self._expect(READY)
+        self._order(KEEP)
+        self._expect(KEPT)
+        self.is_keeper = True
+
+    def work(self, order: str) -> bool:
+        """Have it maintain the WAL, or checkpoint it; whether that copied all.
+
+        Errors: CompanionLostError.
+        """
+        self._order(order)
+        return self._expect(COPIED_ALL, COPIED_SOME) == COPIED_ALL
+
+    def resign(self) -> None:
+        """Have it end once a cycle that runs is finished; the frames it kept are kept no more.
+
+        Errors: CompanionLostError, and then it has ended as well.
+        """
+        try:
+            self._order(RESIGN)
+            self._process.wait(_ANSWER_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise CompanionLostError("the companion does not end") from None
+        finally:
+            self.kill()
+
+    def has_ended(self) -> bool:
+        """Whether it has ended without being told to."""
+        return self._process.poll() is not None
+
+    def kill(self) -> None:
+        """End it, whatever it is doing."""
+        self._process.kill()
+        self._process.wait()
+        self._orders.close()
+        self._answers.close()
+
+    def _order(self, order: str) -> None:
+        try:
+            self._orders.write(order.encode() + b"\n")
+        except OSError as error:
+            raise CompanionLostError(f"the companion cannot be told to {order}: {error}") from error
+
+    def _expect(self, *expected: str) -> str:
+        deadline = time.monotonic() + _ANSWER_SECONDS
+        while b"\n" not in self._heard:
+            if not self._is_told(deadline - time.monotonic()):
+                raise CompanionLostError(f"the companion does not answer ({expected[0]!r})")
+            chunk = os.read(self._answers.fileno(), 65536)
+            if not chunk:
+                raise CompanionLostError("the companion has ended")
+            self._heard += chunk
+        line, _, self._heard = self._heard.partition(b"\n")
+        answer = line.decode(errors="replace")
+        if answer not in expected:
+            raise CompanionLostError(f"the companion says {answer!r} instead of {expected[0]!r}")
+        return answer
+
+    def _is_told(self, timeout_seconds: float) -> bool:
+        """Whether there is an answer, or the end of them, waiting so long at most."""
+        poll = select.poll()
+        poll.register(self._answers.fileno(), select.POLLIN)
+        return bool(poll.poll(max(timeout_seconds, 0.0) * 1000))
+
+
+StartCompanion = Callable[[float], Companion | None]
+"""Given how many seconds of a processor capture took lately, starts a companion if that is due.
+
+Errors: OSError.
+"""
+
+
+def companion_starter(
+    module: str, arguments: Sequence[str], *, after_seconds: float
+) -> StartCompanion | None:
+    """What starts a companion once capture takes so long; None where one would be of no use."""
+    if len(os.sched_getaffinity(0)) < 2:
+        return None  # it would take the processor from whom it is to help
+    # A program that has Python inside may have its own name here: it must not be started again.
+    executable = os.path.basename(sys.executable or "")
+    if getattr(sys, "frozen", False) or not _PYTHON.fullmatch(executable):
+        return None
+
+    def start(worked_seconds: float) -> Companion | None:
+        return None if worked_seconds < after_seconds else Companion(module, arguments)
+
+    return start

@@ -1,0 +1,285 @@
+"""A companion process keeps the WAL of a process whose own commits keep it busy."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import dosql_dbapi
+from dosql_core.database import Database, open_database
+from dosql_core.identifiers import MAIN_BRANCH_ID, BranchId
+from dosql_core.kernel import companion as companion_module
+from dosql_core.kernel import keeping
+from dosql_core.kernel.companion import Companion, CompanionLostError, companion_starter
+from dosql_core.kernel.head import Head
+from dosql_core.options import DatabaseOptions
+from fixtures.programs import run_and_die, run_sqlite
+
+CAPTURE_BYTES = 100_000
+PATIENCE_SECONDS = 60.0
+EAGER = DatabaseOptions(wal_capture_bytes=CAPTURE_BYTES, companion_after_seconds=0.0)
+
+
+@pytest.fixture
+def eager(database_path: Path) -> Iterator[Database]:
+    """A database that has a companion as soon as there is anything to capture."""
+    with open_database(database_path, EAGER) as database:
+        yield database
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def connect(path: Path, **options: object) -> dosql_dbapi.Connection:
+    return dosql_dbapi.connect(path, isolation_level=None, durability="normal", **options)
+
+
+def write_until(condition: Callable[[], object], con: dosql_dbapi.Connection) -> int:
+    """Insert numbers until a condition holds; how many there are then."""
+    con.execute("create table if not exists t(id integer primary key, filler blob)")
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        for _ in range(50):
+            con.execute("insert into t(filler) values (randomblob(3000))")
+    count: int = con.execute("select count(*) from t").fetchone()[0]
+    return count
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not waited for does not."""
+    try:
+        return " Z" not in Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2][:3]
+    except FileNotFoundError:
+        return False
+
+
+def check_history(database: Database, path: Path, commits: int, branch: str = "main") -> None:
+    """Every insert was a commit of its own, and each of those moments is there."""
+    assert database.verify() == []
+    newest = database.lsn(branch)
+    for lsn in (newest - commits + 1, newest - commits // 2, newest):
+        with contextlib.closing(connect(path, branch=branch, as_of=lsn)) as past:
+            (count,) = past.execute("select count(*) from t").fetchone()
+        assert count == commits - (newest - lsn)
+
+
+def test_it_captures_everything_and_ends_with_the_database(database_path: Path) -> None:
+    with open_database(database_path, EAGER) as database:
+        head = database.use_head(MAIN_BRANCH_ID)
+        with contextlib.closing(connect(database_path)) as con:
+            write_until(lambda: head.keeping.companion_pid, con)
+            pid = head.keeping.companion_pid
+            assert pid is not None and is_alive(pid)
+            assert database.info().is_keeper
+            before = head.own_history.newest_lsn
+
+            def has_captured() -> bool:
+                head.own_history.refresh()
+                return head.own_history.newest_lsn > before + 100
+
+            commits = write_until(has_captured, con)
+            check_history(database, database_path, commits)
+        database.release_head(MAIN_BRANCH_ID)
+    assert not is_alive(pid)
+    assert sorted(os.listdir(database_path.parent)) == [
+        database_path.name,
+        f"{database_path.name}-dosql",
+    ]
+    with open_database(database_path) as database:
+        check_history(database, database_path, commits)
+    assert run_sqlite(database_path, "select count(*) from t") == [[[commits]]]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_when_it_is_killed_the_process_keeps_the_wal_itself(
+    number: signal.Signals,
+    database_path: Path,
+    eager: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(companion_module, "_ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(keeping, "_BACKLOG_WAIT_SECONDS", 0.1)
+    with (
+        eager.opened_head(MAIN_BRANCH_ID) as head,
+        contextlib.closing(connect(database_path)) as con,
+    ):
+        write_until(lambda: head.keeping.companion_pid, con)
+        pid = head.keeping.companion_pid
+        assert pid is not None
+        os.kill(pid, number)
+        write_until(lambda: head.keeping.companion_pid is None and head.keeping.is_keeper, con)
+        assert not is_alive(pid)
+        commits = write_until(lambda: True, con)
+        check_history(eager, database_path, commits)
+
+
+def test_nobody_keeps_it_alive_beyond_its_parent(
+    database_path: Path, seeded_random: random.Random, is_long_run: bool
+) -> None:
+    program = """
+        import os, sys, dosql_dbapi
+        from dosql_core.database import open_database
+        from dosql_core.identifiers import MAIN_BRANCH_ID
+        from dosql_core.options import DatabaseOptions
+        path = sys.argv[1]
+        database = open_database(
+            path, DatabaseOptions(wal_capture_bytes=100_000, companion_after_seconds=0.0)
+        )
+        head = database.use_head(MAIN_BRANCH_ID)
+        con = dosql_dbapi.connect(path, isolation_level=None, durability="normal")
+        con.execute("create table if not exists t(id integer primary key, filler blob)")
+        while head.keeping.companion_pid is None:
+            con.execute("insert into t(filler) values (randomblob(3000))")
+        if os.fork() == 0:  # has the other end of its standard input
+            os.close(1)
+            os.close(2)
+            import time
+            time.sleep(3)
+            os._exit(0)
+        print(head.keeping.companion_pid)
+        for _ in range(int(sys.argv[2])):
+            con.execute("insert into t(filler) values (randomblob(3000))")
+        print(con.execute("select count(*) from t").fetchone()[0])
+    """
+    for _ in range(30 if is_long_run else 3):
+        more = seeded_random.randrange(500)
+        pid, commits = map(int, run_and_die(program, database_path, more).split())
+        with open_database(database_path) as database:
+            check_history(database, database_path, commits)
+        until(lambda: not is_alive(pid))  # noqa: B023
+
+
+def test_it_is_let_go_when_nothing_is_written(
+    database_path: Path, eager: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        eager.opened_head(MAIN_BRANCH_ID) as head,
+        contextlib.closing(connect(database_path)) as con,
+    ):
+        write_until(lambda: head.keeping.companion_pid, con)
+        pid = head.keeping.companion_pid
+        assert pid is not None
+        monkeypatch.setattr(keeping, "_IDLE_SECONDS", 0.1)
+        until(lambda: head.keeping.companion_pid is None and head.keeping.is_keeper)
+        assert not is_alive(pid)
+        commits = write_until(lambda: head.keeping.companion_pid, con)  # and another comes
+        check_history(eager, database_path, commits)
+
+
+def test_ctrl_c_is_not_for_it(database_path: Path, eager: Database) -> None:
+    with (
+        eager.opened_head(MAIN_BRANCH_ID) as head,
+        contextlib.closing(connect(database_path)) as con,
+    ):
+        write_until(lambda: head.keeping.companion_pid, con)
+        pid = head.keeping.companion_pid
+        assert pid is not None
+        os.kill(pid, signal.SIGINT)
+        is_busy, frames, copied = con.execute("pragma wal_checkpoint").fetchone()
+        assert not is_busy
+        assert frames == copied
+        assert head.keeping.companion_pid == pid
+
+
+def test_a_fork_has_one_of_its_own(database_path: Path, eager: Database) -> None:
+    with contextlib.closing(connect(database_path)) as con:
+        con.execute("create table t(id integer primary key, filler blob)")
+    branch_id: BranchId = eager.branches.create("dev").id
+    with (
+        eager.opened_head(branch_id) as head,
+        contextlib.closing(connect(database_path, branch="dev")) as con,
+    ):
+        write_until(lambda: head.keeping.companion_pid, con)
+        commits = write_until(lambda: True, con)
+        check_history(eager, database_path, commits, "dev")
+        pid = head.keeping.companion_pid
+        assert pid is not None
+    until(lambda: not is_alive(pid))
+
+
+def test_a_long_transaction_is_not_in_its_way(
+    database_path: Path, eager: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        eager.opened_head(MAIN_BRANCH_ID) as head,
+        contextlib.closing(connect(database_path)) as con,
+        contextlib.closing(connect(database_path, timeout=0.05)) as other,
+    ):
+        write_until(lambda: head.keeping.companion_pid, con)
+        con.execute("begin immediate")
+        con.execute("insert into t(filler) values (zeroblob(10))")
+        head.keeping.maintenance.wake()
+        time.sleep(0.3)
+        with pytest.raises(dosql_dbapi.OperationalError, match="locked"):
+            other.execute("insert into t(filler) values (zeroblob(10))")
+        con.execute("commit")
+        other.execute("insert into t(filler) values (zeroblob(10))")
+        commits = write_until(lambda: True, con)
+        assert head.keeping.companion_pid is not None
+        check_history(eager, database_path, commits)
+
+
+def test_one_that_cannot_open_the_database_is_done_without(database_path: Path) -> None:
+    options = DatabaseOptions(wal_capture_bytes=CAPTURE_BYTES, companion_after_seconds=None)
+    with open_database(database_path, options) as database:
+        head: Head = database.use_head(MAIN_BRANCH_ID)
+        started = []
+
+        def start(_seconds: float) -> Companion:
+            started.append(Companion("dosql_core.no_such_module", []))
+            return started[-1]
+
+        head.keeping._start_companion = start
+        with contextlib.closing(connect(database_path)) as con:
+            write_until(lambda: started and head.keeping._start_companion is None, con)
+            commits = write_until(lambda: head.keeping.is_keeper, con)
+            check_history(database, database_path, commits)
+        assert len(started) == 1
+        database.release_head(MAIN_BRANCH_ID)
+
+
+def test_none_is_started_where_it_is_not_wanted(database_path: Path) -> None:
+    with contextlib.closing(connect(database_path, companion=False)) as con:
+        with open_database(database_path) as database:
+            assert database.options.companion_after_seconds is None
+            head = database.use_head(MAIN_BRANCH_ID)
+            assert head.keeping._start_companion is None
+            database.release_head(MAIN_BRANCH_ID)
+        con.execute("select 1")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "found"),
+    [
+        (sys, "executable", "/usr/sbin/uwsgi"),
+        (sys, "executable", ""),
+        (os, "sched_getaffinity", lambda _pid: {0}),
+    ],
+)
+def test_none_is_started_where_it_cannot_be_or_is_of_no_use(
+    module: object, name: str, found: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert companion_starter("m", [], after_seconds=0.0) is not None
+    monkeypatch.setattr(module, name, found)
+    assert companion_starter("m", [], after_seconds=0.0) is None
+
+
+def test_one_that_does_not_follow_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(companion_module, "_ANSWER_SECONDS", 0.5)
+    companion = Companion("json.tool", [])
+    with pytest.raises(CompanionLostError):
+        companion.resign()
+    assert companion.has_ended()

@@ -1,0 +1,135 @@
+"""Another process is the keeper: its cycles neither make writers take turns nor fail them."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import dosql_dbapi
+from dosql_core.database import open_database
+from dosql_core.identifiers import MAIN_BRANCH_ID
+from fixtures.crash import child_environment
+
+KEEPER = """
+    import sys, time
+    from dosql_core.database import open_database
+    from dosql_core.identifiers import MAIN_BRANCH_ID
+    from dosql_core.options import DatabaseOptions
+    database = open_database(
+        sys.argv[1], DatabaseOptions(wal_capture_bytes=50_000, companion_after_seconds=None)
+    )
+    head = database.use_head(MAIN_BRANCH_ID)
+    keeper = head.keeping
+    print("ready", flush=True)
+    for line in sys.stdin:
+        if line.startswith("cycle"):
+            keeper.checkpoint()
+        else:
+            with keeper._keeper.write_lock(head.gate):
+                print("locked", flush=True)
+                time.sleep(float(line))
+        print("done", flush=True)
+    import os
+    os._exit(0)
+"""
+
+
+class OtherKeeper:
+    """A process that is the keeper and does as it is told."""
+
+    def __init__(self, path: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(KEEPER), str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=child_environment(),
+        )
+        assert self.hears() == "ready"
+
+    def tell(self, order: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(order + "\n")
+        self._process.stdin.flush()
+
+    def hears(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+@pytest.fixture
+def other(database_path: Path) -> Iterator[OtherKeeper]:
+    keeper = OtherKeeper(database_path)
+    yield keeper
+    keeper.end()
+
+
+def test_writers_do_not_take_turns_for_its_cycles(database_path: Path, other: OtherKeeper) -> None:
+    with (
+        open_database(database_path) as database,
+        database.opened_head(MAIN_BRANCH_ID) as head,
+        contextlib.closing(
+            dosql_dbapi.connect(database_path, isolation_level=None, durability="normal")
+        ) as con,
+    ):
+        assert not head.keeping.is_keeper
+        con.execute("create table t(a integer primary key, b blob)")
+        for _ in range(20):
+            other.tell("cycle")
+            for _ in range(100):
+                con.execute("insert into t(b) values (randomblob(2000))")
+            assert other.hears() == "done"
+            assert head.turnstile.contended_until[0] == 0
+        assert database.lsn() == 2001
+
+
+def test_nobody_gives_up_while_it_has_the_write_lock(
+    database_path: Path, other: OtherKeeper
+) -> None:
+    with contextlib.closing(
+        dosql_dbapi.connect(database_path, isolation_level=None, timeout=0.01)
+    ) as con:
+        con.execute("create table t(a integer primary key)")
+        other.tell("0.5")
+        assert other.hears() == "locked"
+        con.execute("insert into t values (1)")
+        assert other.hears() == "done"
+        other.tell("0.5")
+        assert other.hears() == "locked"
+        con.execute("pragma busy_timeout = 0")
+        with pytest.raises(dosql_dbapi.OperationalError, match="locked"):
+            con.execute("insert into t values (2)")
+
+
+def test_one_that_dies_in_a_cycle_holds_nobody_up(database_path: Path, other: OtherKeeper) -> None:
+    with (
+        open_database(database_path) as database,
+        database.opened_head(MAIN_BRANCH_ID) as head,
+        contextlib.closing(
+            dosql_dbapi.connect(database_path, isolation_level=None, timeout=0.2)
+        ) as con,
+        contextlib.closing(
+            dosql_dbapi.connect(database_path, isolation_level=None, timeout=0.2)
+        ) as second,
+    ):
+        con.execute("create table t(a integer primary key)")
+        other.tell("60")
+        assert other.hears() == "locked"
+        other.end()
+        con.execute("insert into t values (1)")
+        while not head.keeping.try_to_keep():
+            pass
+        assert not head.turnstile.is_kept()
+        con.execute("begin immediate")
+        with pytest.raises(dosql_dbapi.OperationalError, match="locked"):
+            second.execute("insert into t values (2)")
