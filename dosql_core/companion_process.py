@@ -57,10 +57,10 @@ def main(path: str, branch_id: str, wal_capture_bytes: str) -> None:
 
 
 def _follow(order: str, head: Head) -> str:
-    if order == KEEP and head.keeping.try_to_keep():
+    if order == KEEP and head.keeping.succeed():
         return KEPT
     if order == MAINTAIN:
-        return COPIED_ALL if head.keeping.maintain() else COPIED_SOME
+        return COPIED_ALL if head.keeping.maintain(at_once=True) else COPIED_SOME
     if order == CHECKPOINT:
         return COPIED_ALL if head.keeping.checkpoint() else COPIED_SOME
     return f"{order} cannot be done"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import select
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -34,6 +33,9 @@ class Companion:
 
         Errors: OSError when it cannot be started.
         """
+        import subprocess  # it takes 5 ms, and most programs never get here
+
+        self._timed_out = subprocess.TimeoutExpired
         search = [_PACKAGES, *filter(None, sys.path)]
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", module, *arguments],
@@ -83,7 +85,7 @@ class Companion:
         try:
             self._order(RESIGN)
             self._process.wait(_ANSWER_SECONDS)
-        except subprocess.TimeoutExpired:
+        except self._timed_out:
             raise CompanionLostError("the companion does not end") from None
         finally:
             self.kill()

@@ -129,7 +129,7 @@ class Head:
                 self,
                 lock_descriptor=maintenance_lock,
                 stamp=self._stamp_before,
-                pacing=CyclePacing(self.index, frames_min),
+                pacing=CyclePacing(self.index, self.times, frames_min),
                 on_cycle=on_cycle,
                 start_companion=start_companion,
             )

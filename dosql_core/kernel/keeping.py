@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _BULK_CAPTURES_MAX = 5
 _BACKLOG_WAIT_SECONDS = 2.0
 _IDLE_SECONDS = 10.0
+_NOTHING = WalState(0, 0, (0, 0), (0, 0))
 
 OnCycle = Callable[["Head"], None]
 
@@ -70,6 +72,7 @@ class Keeping:
         self._is_over = False
         self._needed_at = 0.0
         self._is_untidy = False
+        self._is_handing_over = False
         self.pacing = pacing
         self.maintenance = Maintenance(self.look, name=f"dosql-{head.place.branch_id}")
         self.is_without_keeper = False  # the disk was full when we opened the head
@@ -111,7 +114,11 @@ class Keeping:
     def is_keeper(self) -> bool:
         """Whether this process keeps the WAL, or has its companion do so."""
         companion = self._companion
-        return self._keeper is not None or (companion is not None and companion.is_keeper)
+        return (
+            self._keeper is not None
+            or self._is_handing_over
+            or (companion is not None and companion.is_keeper)
+        )
 
     @property
     def companion_pid(self) -> int | None:
@@ -158,6 +165,11 @@ class Keeping:
             self._keeper = keeper
             return True
 
+    def succeed(self) -> bool:
+        """Become the keeper after one who waits for that; whether this process is it."""
+        self._capture_the_bulk(_NOTHING)  # becoming it captures what is left, under a lock
+        return self.try_to_keep()
+
     # -- keeping the WAL short ---------------------------------------------------------------------
 
     def note_frames(self, frames: int) -> None:
@@ -187,24 +199,27 @@ class Keeping:
         elif companion is not None and time.monotonic() > self._needed_at + _IDLE_SECONDS:
             self.recall()
 
-    def maintain(self) -> bool:
-        """Capture, and run the keeper's cycle unless it had better come later.
+    def maintain(self, *, at_once: bool = False) -> bool:
+        """Capture, and run the keeper's cycle, unless they had better come later.
 
-        True when everything was checkpointed.
+        True when everything was checkpointed. With `at_once` capture is not put off.
         """
         began_at = time.thread_time()
         with self._lock:
             self._needed_at = time.monotonic()
+            self._look_for_help()
             copied_all = self._ask_companion(MAINTAIN)
             if copied_all is not None or not self.try_to_keep():
                 return copied_all is True
             state = self._head.index.state()
+            is_help_coming = self._companion is not None
+            if not at_once and self.pacing.put_off(state, is_help_coming=is_help_coming):
+                return False
             self._head.capture_now()
             if not self.pacing.note_capture(state):
                 self._capture_the_bulk(state)
                 copied_all = self._cycle()
             self.pacing.note_work(time.thread_time() - began_at)
-            self._consider_a_companion()
             return copied_all is True
 
     def checkpoint(self) -> bool:
@@ -216,7 +231,7 @@ class Keeping:
             if not self.try_to_keep():
                 self._head.capture_now()
                 return False
-            self._capture_the_bulk(WalState(0, 0, (0, 0), (0, 0)))
+            self._capture_the_bulk(_NOTHING)
             return self._cycle()
 
     def tidy(self) -> None:
@@ -246,30 +261,38 @@ class Keeping:
 
     # -- the companion -----------------------------------------------------------------------------
 
-    def _consider_a_companion(self) -> None:
-        """Start one when cycles take much of the interpreter; hand over when it is there."""
-        with self._lock:
-            if self._is_over or self._start_companion is None or self._keeper is None:
-                return
-            if self._companion is None:
-                try:
-                    self._companion = self._start_companion(self.pacing.worked_lately())
-                except OSError:
-                    self._start_companion = None  # it may not be
-            elif self._companion.is_ready():
-                self._hand_over(self._companion)
+    def _look_for_help(self) -> None:
+        """Start one when there is more to do than this process should; hand over when it is there.
+
+        Called with the lock held.
+        """
+        if self._is_over or self._start_companion is None or self._keeper is None:
+            return
+        if self._companion is None:
+            is_flooded = self.pacing.is_flooded(self._head.index.state())
+            seconds = math.inf if is_flooded else self.pacing.worked_lately()
+            try:
+                self._companion = self._start_companion(seconds)
+            except OSError:
+                self._start_companion = None  # it may not be
+        elif self._companion.is_ready():
+            self._hand_over(self._companion)
 
     def _hand_over(self, companion: Companion) -> None:
         """Have the companion keep the WAL, and hold it until it does."""
         keeper, self._keeper = self._keeper, None
         assert keeper is not None
-        self.unlock()
-        with self._until_lost():
-            companion.keep()
-        with self._head.pinned():
-            self._head.give_spare_back(keeper.resign())
-            if not companion.is_keeper:
-                self.try_to_keep()
+        self._is_handing_over = True
+        try:
+            self.unlock()
+            with self._until_lost():
+                companion.keep()
+            with self._head.pinned():
+                self._head.give_spare_back(keeper.resign())
+                if not companion.is_keeper:
+                    self.try_to_keep()
+        finally:
+            self._is_handing_over = False
 
     def _ask_companion(self, order: str) -> bool | None:
         """Have the companion do it: whether it has copied all; None when there is none to ask."""
