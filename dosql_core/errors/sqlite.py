@@ -65,6 +65,8 @@ class TableLockedError(OperationalError):
     code = "TXN_LOCK_FAILED"
     category = Category.CONFLICT
     hint = "fetch the rest of the other cursor's rows, or close it"
+    sqlite_errorcode = 6
+    sqlite_errorname = "SQLITE_LOCKED"
 
 
 class SchemaChangedError(OperationalError):

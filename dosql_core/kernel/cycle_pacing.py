@@ -107,6 +107,10 @@ class CyclePacing:
         self._is_work_owed = False
         self.next_frames = self._frames + (0 if copied_all else state.frames)
 
+    def note_cycle_missed(self) -> None:
+        """There could be none: try again soon."""
+        self._is_work_owed = True
+
     def _note_captured(self, state: WalState) -> None:
         self._captured = state.salts, state.frames
         self._captured_at = time.monotonic()

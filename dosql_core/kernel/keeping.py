@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import apsw
 
-from dosql_core.errors import DiskFullError
+from dosql_core.errors import DatabaseLockedError, DiskFullError
 from dosql_core.kernel.adoption import Progress
 from dosql_core.kernel.companion import (
     CHECKPOINT,
@@ -244,7 +244,11 @@ class Keeping:
 
     def _cycle(self) -> bool:
         assert self._keeper is not None
-        copied_all = self._keeper.cycle(self._head.gate)
+        try:
+            copied_all = self._keeper.cycle(self._head.gate)
+        except (apsw.BusyError, DatabaseLockedError):  # somebody is in a long transaction
+            self.pacing.note_cycle_missed()
+            return False
         self._is_untidy = True
         self._head.schema_mark[0] += 1  # another process may have changed it
         self.pacing.note_cycle(self._head.index.state(), copied_all=copied_all)

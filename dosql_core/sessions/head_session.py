@@ -10,7 +10,12 @@ from dataclasses import replace
 from functools import cached_property
 
 from dosql_core.database import Database
-from dosql_core.errors import BranchInUseError, UncommittedChangesError, WaitTimeoutError
+from dosql_core.errors import (
+    BranchInUseError,
+    TableLockedError,
+    UncommittedChangesError,
+    WaitTimeoutError,
+)
 from dosql_core.identifiers import EMPTY_LSN, MAIN_BRANCH_ID, BranchId, Lsn
 from dosql_core.kernel.change_causes import Effects
 from dosql_core.kernel.connection import KernelConnection, callbacks_set_aside, copy_settings
@@ -115,7 +120,15 @@ class HeadSession(HistorySession):
         return self._connection.timeout_seconds
 
     def checkpoint(self) -> tuple[int, int, int]:
-        """Capture and checkpoint; what PRAGMA wal_checkpoint answers: busy, frames, copied."""
+        """Capture and checkpoint; what PRAGMA wal_checkpoint answers: busy, frames, copied.
+
+        Errors: TableLockedError within a transaction, as in SQLite: it would wait for its own end.
+        """
+        if self.kernel.in_transaction:
+            raise TableLockedError(
+                "database table is locked: a checkpoint cannot run within a transaction",
+                hint="commit first",
+            )
         copied_all = self._head.keeping.checkpoint()
         self._head.keeping.tidy()
         frames = self._head.index.state().frames

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import time
 
+import pytest
+
 import dosql_dbapi
 from dosql_core.database import open_database
 from dosql_core.identifiers import MAIN_BRANCH_ID
-from dosql_core.kernel import keeping
+from dosql_core.kernel import keeper, keeping
 from dosql_core.options import DatabaseOptions
 from fixtures.programs import run_program
 
@@ -46,6 +48,26 @@ def test_a_keeper_rests_when_all_is_done(database_path):
         assert con.execute("pragma wal_checkpoint").fetchone()[0] == 0
         assert head.index.state().frames > 1000  # until the next commit begins the WAL anew
         assert not head.keeping.pacing.is_due()
+
+
+def test_a_cycle_waits_for_a_long_transaction_and_is_tried_again(database_path, monkeypatch):
+    monkeypatch.setattr(keeper, "_GATE_SECONDS", 0.05)
+    with (
+        open_database(database_path) as database,
+        database.opened_head(MAIN_BRANCH_ID) as head,
+        contextlib.closing(dosql_dbapi.connect(database_path, isolation_level=None)) as con,
+    ):
+        con.execute("create table t(a)")
+        con.execute("begin immediate")
+        con.execute("insert into t values (1)")
+        assert not head.keeping.maintain()
+        assert head.keeping.pacing.is_due()
+        with pytest.raises(dosql_dbapi.OperationalError, match="table is locked") as refused:
+            con.execute("pragma wal_checkpoint")
+        assert refused.value.sqlite_errorname == "SQLITE_LOCKED"
+        con.execute("commit")
+        assert head.keeping.maintain()
+        assert head.keeping.maintenance.failure is None
 
 
 WRITE_A_MEGABYTE = """
