@@ -40,8 +40,8 @@ class DatabaseOptions:
     Shape: `changes` False refuses streams and slots, and notes no causes of changes; nothing else
     is recorded for them when a transaction commits.
     Units: `wal_capture_bytes` is the size of the live WAL at which history is captured and the WAL
-    recycled, up to four times that while commits come very fast. A WAL that has stopped growing is
-    synced twice as fast as one that grows. `companion_after_seconds` is how much of about a second
+    recycled; eight times that while commits come very fast, and at 24 times writers wait. A WAL
+    that has stopped growing is synced twice as fast as one that grows. `companion_after_seconds` is how much of about a second
     of one processor the capture of commits may take in this process, until it starts a companion
     process to do that; None says never.
     """
