@@ -23,7 +23,7 @@ _WAL_HEADER = struct.Struct(">IIIIIIII")
 _FRAME_HEADER = struct.Struct(">IIIIII")
 _HEADER_WORDS = FRAME_HEADER_BYTES // 4
 _READ_BYTES = 1 << 20
-_KEPT_BYTES_MAX = 32 << 20
+_KEPT_BYTES_MAX = 20 << 20
 
 
 @dataclass(frozen=True, slots=True)
