@@ -45,6 +45,34 @@ _CHANGES_NO_ROWS = frozenset(
 _ENDS_TRANSACTION = frozenset(
     (StatementKind.COMMIT, StatementKind.ROLLBACK, StatementKind.RELEASE, StatementKind.ROLLBACK_TO)
 )
+_ATTACHES = frozenset((StatementKind.ATTACH, StatementKind.DETACH))
+# Pragmas that change the file when they are given a value, and those that read it for one. Any
+# other sets something of this connection alone, so it waits for no writer and opens no snapshot.
+_WRITING_PRAGMAS = frozenset(
+    (
+        "application_id",
+        "auto_vacuum",
+        "default_cache_size",
+        "incremental_vacuum",
+        "optimize",
+        "schema_version",
+        "user_version",
+    )
+)
+_READING_PRAGMAS = frozenset(
+    (
+        "foreign_key_check",
+        "foreign_key_list",
+        "index_info",
+        "index_list",
+        "index_xinfo",
+        "integrity_check",
+        "quick_check",
+        "table_info",
+        "table_list",
+        "table_xinfo",
+    )
+)
 
 
 # -- one statement ---------------------------------------------------------------------------------
@@ -136,7 +164,7 @@ def _execute_kind(
         if connection._in_autocommit() and connection._begin_sql and begins_implicitly(statement):
             connection._begin_write(cursor)
         _run_write(cursor, connection, text, parameters, statement.has_returning)
-    elif kind in _READS or (kind is StatementKind.PRAGMA and not _may_write(statement)):
+    elif kind in _READS or (kind is StatementKind.PRAGMA and _only_reads(statement)):
         if connection._is_next_read_noted:
             connection._note_read()
         _run_to_first_row(cursor, text, parameters)
@@ -152,6 +180,10 @@ def _execute_kind(
         _run_to_first_row(cursor, text, parameters)
         if is_first:
             connection._mark_deferred()
+    elif kind in _ATTACHES or (kind is StatementKind.PRAGMA and not _may_write(statement)):
+        connection._forget_columns()  # some pragmas say how columns are called
+        _run_to_first_row(cursor, text, parameters)
+        connection._session.note_setting(text)
     else:
         connection._forget_columns()  # it may change the schema
         connection._begin_statement_that_may_write()
@@ -169,8 +201,14 @@ def _check_free(cursor: Cursor) -> None:
         raise ProgrammingError(recovery.RECURSIVE_USE)
 
 
+def _only_reads(statement: Statement) -> bool:
+    pragma = statement.pragma
+    return pragma is not None and (pragma.value_text is None or pragma.name in _READING_PRAGMAS)
+
+
 def _may_write(statement: Statement) -> bool:
-    return statement.pragma is None or statement.pragma.value_text is not None
+    pragma = statement.pragma
+    return pragma is None or (pragma.value_text is not None and pragma.name in _WRITING_PRAGMAS)
 
 
 def _run_to_first_row(cursor: Cursor, text: str, parameters: Any) -> None:
@@ -308,7 +346,7 @@ class _Counted:
 def _may_run_many_times(statement: Statement) -> bool:
     """Whether it changes something although it is no write of rows; sqlite3 refuses the others."""
     if statement.kind is StatementKind.PRAGMA:
-        return _may_write(statement)
+        return statement.pragma is None or statement.pragma.value_text is not None
     return statement.kind in _CHANGES_NO_ROWS
 
 

@@ -92,6 +92,10 @@ class HeadSession(HistorySession):
         if _CHANGES_EFFECTS.search(sql) or len(self.triggers) or len(self.database.triggers):
             self._head.schema_mark[0] += 1
 
+    def note_setting(self, sql: str) -> None:
+        if _CHANGES_EFFECTS.search(sql):
+            self._connection.look_at_schema_again()  # whether foreign keys act is its own choice
+
     def _find_effects(self) -> Effects:
         """Install Python triggers, and tell what triggers and foreign keys of the schema do."""
         kernel = self._connection.kernel

@@ -109,7 +109,10 @@ class Session:
         """The connection went back to a savepoint."""
 
     def note_definition(self, sql: str) -> None:
-        """A statement that defines or sets something has run on this connection."""
+        """A statement that defines something has run on this connection."""
+
+    def note_setting(self, sql: str) -> None:
+        """A statement that sets something of this connection alone has run on it."""
 
     def content_mark(self) -> tuple[int, ...]:
         """Differs from an earlier one of the same transaction when that has changed something."""

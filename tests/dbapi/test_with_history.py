@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+from contextlib import closing
 
 import pytest
 
@@ -78,3 +80,73 @@ def test_journal_mode_stays_wal(path):
     con.close()
     stock = run_sqlite(path, "pragma journal_mode", "select name from sqlite_schema")
     assert stock == [[["wal"]], [["t"]]]
+
+
+# Each on a connection of its own, while another holds the write lock.
+WHILE_ANOTHER_WRITES = (
+    "pragma foreign_keys = on",  # the first thing that Django says on every connection
+    "pragma table_info(t)",
+    "pragma table_xinfo('t')",
+    "pragma foreign_key_list(t)",
+    "pragma foreign_key_check(t)",
+    "pragma index_list(t)",
+    "pragma integrity_check(1)",
+    "pragma cache_size = -2000",
+    "pragma temp_store = memory",
+    "pragma recursive_triggers = on",
+    "pragma query_only = on",
+    "pragma case_sensitive_like = on",
+    "pragma user_version = 3",
+    "pragma application_id = 3",
+    "attach ':memory:' as beside",
+)
+
+
+def test_a_statement_waits_for_a_writer_only_where_sqlite_waits(path, tmp_path):
+    outcomes = []
+    for driver, place in (sqlite3, tmp_path / "stock.db"), (dosql_dbapi, path):
+        outcomes.append({})
+        with closing(driver.connect(place, isolation_level=None)) as writer:
+            writer.execute("pragma journal_mode = wal")
+            writer.execute("create table t(a)")
+            writer.execute("begin immediate")
+            writer.execute("insert into t values (1)")
+            for statement in WHILE_ANOTHER_WRITES:
+                with closing(driver.connect(place, isolation_level=None, timeout=0)) as other:
+                    try:
+                        outcomes[-1][statement] = other.execute(statement).fetchall()
+                    except driver.OperationalError as error:
+                        outcomes[-1][statement] = str(error)
+            writer.execute("commit")
+    assert outcomes[0] == outcomes[1]
+
+
+def test_a_setting_in_a_transaction_takes_neither_the_write_lock_nor_a_snapshot(path):
+    with (
+        closing(dosql_dbapi.connect(path, isolation_level=None)) as one,
+        closing(dosql_dbapi.connect(path, isolation_level=None, timeout=0)) as two,
+    ):
+        one.execute("create table t(a)")
+        two.execute("begin")
+        two.execute("pragma defer_foreign_keys = on")
+        one.execute("insert into t values (1)")
+        two.execute("insert into t values (2)")
+        two.execute("commit")
+        assert one.execute("select a from t order by a").fetchall() == [(1,), (2,)]
+
+
+def test_a_pragma_that_reads_opens_the_snapshot_of_its_transaction(path):
+    with (
+        closing(dosql_dbapi.connect(path, isolation_level=None)) as one,
+        closing(dosql_dbapi.connect(path, isolation_level=None)) as two,
+    ):
+        one.execute("create table t(a)")
+        two.execute("begin")
+        assert len(two.execute("pragma table_info(t)").fetchall()) == 1
+        seen = two.lsn
+        one.execute("alter table t add column b")
+        assert one.lsn > seen
+        assert two.lsn == seen
+        assert len(two.execute("pragma table_info(t)").fetchall()) == 1
+        two.execute("rollback")
+        assert len(two.execute("pragma table_info(t)").fetchall()) == 2
