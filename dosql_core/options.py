@@ -41,9 +41,9 @@ class DatabaseOptions:
     is recorded for them when a transaction commits.
     Units: `wal_capture_bytes` is the size of the live WAL at which history is captured and the WAL
     recycled; eight times that while commits come very fast, and at 24 times writers wait. A WAL
-    that has stopped growing is synced twice as fast as one that grows. `companion_after_seconds` is how much of about a second
-    of one processor the capture of commits may take in this process, until it starts a companion
-    process to do that; None says never.
+    that has stopped growing is synced twice as fast as one that grows. `companion_after_seconds` is
+    how much of about a second of one processor the capture of commits may take in this process,
+    until it starts a companion process to do that; None says never.
     """
 
     history: bool = True

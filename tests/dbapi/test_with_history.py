@@ -103,7 +103,7 @@ WHILE_ANOTHER_WRITES = (
 
 
 def test_a_statement_waits_for_a_writer_only_where_sqlite_waits(path, tmp_path):
-    outcomes = []
+    outcomes: list[dict[str, object]] = []
     for driver, place in (sqlite3, tmp_path / "stock.db"), (dosql_dbapi, path):
         outcomes.append({})
         with closing(driver.connect(place, isolation_level=None)) as writer:
