@@ -6,10 +6,10 @@ from dosql_core.errors.pep_249 import Category, OperationalError, ProgrammingErr
 
 
 class TableNotFoundError(ProgrammingError):
-    """Neither moment of a comparison has the table."""
+    """There is no such table: at neither moment of a comparison, or where a trigger listens."""
 
     code = "STMT_TABLE_NOT_FOUND"
-    hint = "look the name up in sqlite_schema, as of both moments"
+    hint = "look the name up in sqlite_schema, as of the moments in question"
 
 
 class ChangesNotKeptError(OperationalError):

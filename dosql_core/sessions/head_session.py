@@ -28,7 +28,7 @@ from dosql_core.sessions.history_session import HistorySession
 from dosql_core.sessions.pragmas import answer_pragma
 from dosql_core.triggers.row_triggers import RowTriggers
 from dosql_core.triggers.schema_effects import effects_of_schema
-from dosql_core.triggers.trigger_registry import TriggerRegistry
+from dosql_core.triggers.trigger_registry import Relations, TriggerRegistry, relations_of
 
 _LONGEST_LOOK_SECONDS = 0.005
 # What a definition says that may change what SQLite changes by itself.
@@ -82,7 +82,11 @@ class HeadSession(HistorySession):
             if session is not None:
                 session._connection.look_at_schema_again()
 
-        return TriggerRegistry(look_again)
+        def find_relations() -> Relations:
+            session = this()
+            return {} if session is None else relations_of(session.kernel)
+
+        return TriggerRegistry(look_again, find_relations)
 
     def after_rollback_to(self) -> None:
         if len(self.triggers) or len(self.database.triggers):

@@ -14,7 +14,7 @@ from dosql_core.language.classify import Statement
 from dosql_core.options import SessionOptions
 from dosql_core.sessions.command_result import CommandResult
 from dosql_core.triggers.row_triggers import RowTriggers
-from dosql_core.triggers.trigger_registry import TriggerRegistry
+from dosql_core.triggers.trigger_registry import TriggerRegistry, relations_of
 
 
 class Session:
@@ -101,8 +101,9 @@ class Session:
         def install() -> None:
             row_triggers.install()
 
-        registry = TriggerRegistry(install)
-        row_triggers = RowTriggers(self.kernel, (registry,))
+        kernel = self.kernel
+        registry = TriggerRegistry(install, lambda: relations_of(kernel))
+        row_triggers = RowTriggers(kernel, (registry,))
         return registry
 
     def after_rollback_to(self) -> None:

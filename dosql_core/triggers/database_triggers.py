@@ -5,6 +5,7 @@ Handlers after the commit are consumers of its change stream, each in a thread o
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Collection
@@ -15,13 +16,22 @@ from dosql_core.changes.delivery import DeadLetters, RetryPolicy, deliver
 from dosql_core.changes.slots import SlotConsumer
 from dosql_core.changes.subscription import Subscription
 from dosql_core.errors import Error, InvalidTriggerError
-from dosql_core.identifiers import MAIN_BRANCH
-from dosql_core.triggers.trigger_registry import Timing, Trigger, TriggerRegistry
+from dosql_core.history.time_travel import SealedHistory
+from dosql_core.identifiers import MAIN_BRANCH, BranchId
+from dosql_core.kernel.past_connection import past_connection
+from dosql_core.triggers.trigger_registry import (
+    TABLE,
+    Relations,
+    Timing,
+    Trigger,
+    TriggerRegistry,
+    relations_of,
+)
 
 _log = logging.getLogger(__name__)
 
 
-class TriggeringDatabase(Protocol):
+class TriggeringDatabase(SealedHistory, Protocol):
     """What triggers need of a database."""
 
     changes: ChangeStreams
@@ -38,7 +48,7 @@ class DatabaseTriggers(TriggerRegistry):
     """
 
     def __init__(self, database: TriggeringDatabase) -> None:
-        super().__init__(database.look_at_schemas_again)
+        super().__init__(database.look_at_schemas_again, self._relations_anywhere)
         self._database = database
         self._running: dict[str, _AfterCommit] = {}
 
@@ -58,6 +68,29 @@ class DatabaseTriggers(TriggerRegistry):
                 f"a handler after the commit takes {', '.join(sorted(_AFTER_COMMIT_OPTIONS))}, "
                 f"not {', '.join(sorted(unknown)) or 'timeout'}"
             )
+
+    def _relations_for(self, trigger: Trigger) -> Relations:
+        if trigger.timing is Timing.AFTER_COMMIT:
+            branch = self._database.refs().branch(trigger.options.get("branch", MAIN_BRANCH))
+            return self._relations_on(branch.id)
+        return super()._relations_for(trigger)
+
+    def _relations_anywhere(self) -> Relations:
+        """What any branch has; what is a table on one of them is a table."""
+        found: Relations = {}
+        for branch_id in self._database.refs().branches:
+            for name, kind in self._relations_on(branch_id).items():
+                if found.get(name) != TABLE:
+                    found[name] = kind
+        return found
+
+    def _relations_on(self, branch_id: BranchId) -> Relations:
+        history = self._database.sealed(branch_id)
+        with contextlib.closing(history.view(history.newest_lsn)) as view:
+            if view.page_count == 0:
+                return {}
+            with past_connection(view) as connection:
+                return relations_of(connection)
 
     def _started(self, trigger: Trigger) -> None:
         if trigger.timing is Timing.AFTER_COMMIT and trigger.is_enabled:

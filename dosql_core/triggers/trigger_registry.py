@@ -9,7 +9,13 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from dosql_core.errors import InvalidTriggerError, TriggerExistsError, TriggerNotFoundError
+from dosql_core.errors import (
+    InvalidTriggerError,
+    TableNotFoundError,
+    TriggerExistsError,
+    TriggerNotFoundError,
+)
+from dosql_core.kernel.connection import callbacks_set_aside, run
 
 
 class Timing(enum.StrEnum):
@@ -53,6 +59,14 @@ class Trigger:
 
 
 Triggers = list[Trigger]
+Relations = dict[str, str]
+"""What there is that has rows: "table", "view", "virtual" or "shadow" by its name."""
+
+TABLE = "table"
+_RELATIONS = r"""
+    SELECT name, type FROM pragma_table_list
+    WHERE schema = 'main' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'
+"""
 _numbers = itertools.count()
 
 
@@ -62,8 +76,11 @@ class TriggerRegistry:
     Threads: any number.
     """
 
-    def __init__(self, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, on_change: Callable[[], None], find_relations: Callable[[], Relations]
+    ) -> None:
         self._on_change = on_change
+        self._find_relations = find_relations
         self._triggers: dict[str, Trigger] = {}
         self._ordered: dict[tuple[str, Timing, RowEvent], list[Trigger]] = {}
         self._lock = threading.RLock()
@@ -88,7 +105,7 @@ class TriggerRegistry:
         Shape:  `timing` is "before", "after" or "after_commit"; `events` of "insert", "update",
                 "delete".
         Units:  `timeout` in seconds.
-        Errors: TriggerExistsError; InvalidTriggerError.
+        Errors: TriggerExistsError; InvalidTriggerError; TableNotFoundError.
         """
         if handler is None:
 
@@ -113,6 +130,7 @@ class TriggerRegistry:
             options,
         )
         self._check(trigger)
+        self._check_table(trigger, self._relations_for(trigger))
         with self._lock:
             if name in self._triggers:
                 raise TriggerExistsError(f"a trigger {name!r} is registered already")
@@ -205,11 +223,37 @@ class TriggerRegistry:
                 f"only a handler after the commit takes {', '.join(sorted(trigger.options))}"
             )
 
+    def _relations_for(self, trigger: Trigger) -> Relations:
+        """What there is where the trigger will listen."""
+        return self._find_relations()
+
+    @staticmethod
+    def _check_table(trigger: Trigger, relations: Relations) -> None:
+        wanted = trigger.table.casefold()
+        kinds = [kind for name, kind in relations.items() if name.casefold() == wanted]
+        if not kinds:
+            tables = sorted(name for name, kind in relations.items() if kind == TABLE)
+            raise TableNotFoundError(
+                f"trigger {trigger.name!r} is for table {trigger.table!r}, which is not there",
+                hint=f"create the table first; tables there are: {', '.join(tables) or 'none yet'}",
+            )
+        if TABLE not in kinds:
+            raise InvalidTriggerError(
+                f"{trigger.table!r} is a {kinds[0]}{' table' * (kinds[0] != 'view')}: expected an "
+                "ordinary table, for only such have rows that a trigger in Python can watch"
+            )
+
     def _started(self, trigger: Trigger) -> None:
         """The trigger was registered or enabled."""
 
     def _stopped(self, trigger: Trigger) -> None:
         """The trigger was dropped or disabled."""
+
+
+def relations_of(kernel: Any) -> Relations:
+    """What a connection sees in its main database."""
+    with callbacks_set_aside(kernel):
+        return dict(run(kernel, _RELATIONS))
 
 
 def _timing(timing: str) -> Timing:

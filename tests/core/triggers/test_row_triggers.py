@@ -11,6 +11,7 @@ from dosql_core.database import open_database
 from dosql_core.errors import (
     InvalidTriggerError,
     OperationRejectedError,
+    TableNotFoundError,
     TriggerDepthError,
     TriggerExistsError,
     TriggerHandlerError,
@@ -248,6 +249,39 @@ def test_wrong_definitions_are_refused(plain):
     for act in (plain.triggers.drop, plain.triggers.enable, plain.triggers.get):
         with pytest.raises(TriggerNotFoundError, match="nosuch"):
             act("nosuch")
+
+
+@pytest.mark.parametrize("path", ["file", ":memory:"])
+def test_a_trigger_on_a_table_that_is_not_there_is_refused(path, database_path):
+    con = dosql_dbapi.connect(database_path if path == "file" else path, isolation_level=None)
+    con.execute(TABLES["by_number"])
+    con.execute("create view v as select * from t")
+    with pytest.raises(TableNotFoundError, match="'tt', which is not there") as refused:
+        con.triggers.register("shout", "tt", "before", "insert", shout)
+    assert refused.value.code == "STMT_TABLE_NOT_FOUND"
+    assert "tables there are: t" in refused.value.hint
+    with pytest.raises(InvalidTriggerError, match="'V' is a view: expected an ordinary table"):
+        con.triggers.register("shout", "V", "before", "insert", shout)
+    assert len(con.triggers) == 0
+    con.triggers.register("shout", "T", "before", "insert", shout)
+    con.close()
+
+
+def test_a_trigger_of_a_database_needs_its_table_on_one_branch(plain, database_path):
+    plain.execute("create branch dev")
+    plain.execute("use branch dev")
+    plain.execute("create table there(name text)")
+    seen = []
+    with open_database(database_path) as database:
+        register = database.triggers.register
+        register("a", "there", "after", "insert", lambda change: seen.append(change.new["name"]))
+        for timing, table in (("after", "nowhere"), ("after_commit", "there")):
+            with pytest.raises(TableNotFoundError):
+                register("b", table, timing, "insert", print)
+        register("b", "there", "after_commit", "insert", print, branch="dev")
+        assert [trigger.name for trigger in database.triggers] == ["a", "b"]
+        plain.execute("insert into there values ('on dev')")
+    assert seen == ["on dev"]
 
 
 def test_triggers_of_a_database_fire_for_all_its_connections(plain, database_path):
