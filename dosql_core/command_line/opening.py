@@ -6,7 +6,8 @@ Everything above works with a `dosql_dbapi` connection or a `Database`, and with
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -98,6 +99,28 @@ def detach(path: str, *, is_sound: bool) -> None:
         open_existing(path).detach()
     else:
         detach_unopened(path)
+
+
+@contextmanager
+def nothing_left_of_failure(path: str) -> Iterator[None]:
+    """Remove the database at `path` when the block made it, failed, and committed nothing."""
+    was_there = os.path.lexists(path) or path in ("", IN_MEMORY)
+    try:
+        yield
+    except BaseException:
+        if not was_there and os.path.isfile(path):
+            with suppress(dosql_dbapi.Error):  # the failure itself is what is to be told
+                _remove_empty(path)
+        raise
+
+
+def _remove_empty(path: str) -> None:
+    database = open_database(path, DatabaseOptions(create=False))
+    if database.lsn() > 0:
+        database.close()
+        return
+    database.detach()
+    os.unlink(path)
 
 
 def require_database(path: str) -> None:

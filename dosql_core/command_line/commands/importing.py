@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from dosql_core.command_line.opening import (
     Connection,
     Target,
     connect,
+    nothing_left_of_failure,
 )
 from dosql_core.command_line.reporting import (
     ProgressReport,
@@ -94,8 +96,10 @@ def import_data(
         raise UsageError(f"--if-exists should be one of: {', '.join(IF_EXISTS)}")
     started = time.perf_counter()
     interruption = Interruption()
-    connection = connect(Target(database, branch=branch))
-    try:
+    with (
+        nothing_left_of_failure(database),
+        closing(connect(Target(database, branch=branch))) as connection,
+    ):
         with (
             interruption.watching(connection.interrupt),
             progress_bar(f"importing {Path(file).name}") as report,
@@ -130,8 +134,6 @@ def import_data(
                 )
                 answer, told = _import_rows(connection, asked, report, interruption)
         lsn = connection.lsn
-    finally:
-        connection.close()
     if json:
         print_json({**answer, "lsn": lsn})
     else:

@@ -65,6 +65,21 @@ def test_a_bad_row_is_named_and_nothing_is_imported(people, name, content, told)
     assert people.run("info", "app.db", "--json").json["lsn"] == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("bad.csv", "a,b\n1,2\n3\n"),
+        ("bad.sql", "create table t(a);\ninsert into nowhere values (1);"),
+        ("bad.sqlite", "SQLite format 3\0 and no more"),
+    ],
+)
+def test_a_refused_import_leaves_no_database_that_was_not_there(dosql, name, content):
+    (dosql.folder / name).write_text(content)
+    assert dosql.run("import", "new.db", name).status == 1
+    assert [path.name for path in dosql.folder.iterdir() if path.is_file()] == [name]
+    assert not (dosql.folder / "new.db-dosql").exists()
+
+
 def test_a_value_that_does_not_fit_the_existing_column_is_named(people):
     people.ok("app.db", "create table strictly(id integer primary key, n integer) strict")
     (people.folder / "bad.csv").write_text("id,n\n1,2\n2,three\n")
