@@ -40,16 +40,23 @@ def plain(value: Any) -> Any:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[SqlValue]]) -> None:
-    """Print rows for a person: framed and cut to fit in a terminal, whole and bare elsewhere."""
+    """Print rows for a person: framed and wrapped to fit in a terminal, else whole and bare."""
     if sys.stdout.isatty():
-        style = ResultStyle(
-            screen_columns=shutil.get_terminal_size().columns,
-            escapes_controls=True,
-            palette=palette_for(sys.stdout),
-        )
-        sys.stdout.writelines(box_layout(columns, rows, style))
+        print_box(columns, rows)
     else:
         sys.stdout.writelines(column_layout(columns, rows, ResultStyle()))
+
+
+def print_box(columns: Sequence[str], rows: Iterable[Sequence[SqlValue]]) -> None:
+    """Print rows framed: wrapped to fit in a terminal, whole elsewhere."""
+    is_terminal = sys.stdout.isatty()
+    style = ResultStyle(
+        screen_columns=shutil.get_terminal_size().columns if is_terminal else None,
+        wraps_values=True,
+        escapes_controls=is_terminal,
+        palette=palette_for(sys.stdout),
+    )
+    sys.stdout.writelines(box_layout(columns, rows, style))
 
 
 def print_facts(facts: Mapping[str, object]) -> None:

@@ -15,10 +15,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.syntax import Syntax
-from rich.table import Table
 
 import dosql_dbapi
 from dosql_core.command_line.commands.parameters import examples
+from dosql_core.command_line.commands.printing import print_box
 from dosql_core.command_line.reporting import MissingExtraError, progress_bar
 from dosql_core.command_line.wording import size_text
 from dosql_core.database import open_database
@@ -105,10 +105,7 @@ class _Tour:
         rows: list[Any] = cursor.fetchall()
         took = (time.perf_counter() - began) * 1000
         if cursor.description:
-            table = Table(*[column[0] for column in cursor.description])
-            for row in rows[:_ROWS_SHOWN_MAX]:
-                table.add_row(*["" if value is None else str(value) for value in row])
-            self._console.print(table)
+            print_box([column[0] for column in cursor.description], rows[:_ROWS_SHOWN_MAX])
         self._console.print(f"[dim]{took:.1f} ms[/dim]")
         return rows
 

@@ -54,6 +54,8 @@ class ResultStyle:
     insert_table: str = "table"
     screen_columns: int | None = None
     """Cut cells so that a row fits; None shows every value whole."""
+    wraps_values: bool = False
+    """Wrap them instead: for what is short but for its names."""
     escapes_controls: bool = False
     palette: Palette = PLAIN
 

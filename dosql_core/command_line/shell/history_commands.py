@@ -45,7 +45,7 @@ def branch(shell: Shell, typed: Invocation) -> None:
     match typed.words:
         case []:
             columns, rows = shell.query("SHOW BRANCHES")
-            shell.write_rows(columns, rows)
+            shell.write_rows(columns, rows, wraps_values=True)
         case ["-c", name]:
             shell.query(f"CREATE BRANCH {identifier(name)}")
             shell.use_branch(name)
@@ -66,7 +66,7 @@ def snapshot(shell: Shell, typed: Invocation) -> None:
     match typed.words:
         case []:
             columns, rows = shell.query("SHOW SNAPSHOTS")
-            shell.write_rows(columns, rows)
+            shell.write_rows(columns, rows, wraps_values=True)
         case ["-d", name]:
             shell.query(f"DROP SNAPSHOT {identifier(name)}")
         case [name] if not name.startswith("-"):

@@ -35,7 +35,9 @@ class ShellSettings:
         """The defaults in a terminal."""
         return cls(mode="box", headers=True, null_text="NULL", shows_row_count=True, paging=True)
 
-    def style(self, *, screen_columns: int | None, palette: Palette = PLAIN) -> ResultStyle:
+    def style(
+        self, *, screen_columns: int | None, palette: Palette = PLAIN, wraps_values: bool = False
+    ) -> ResultStyle:
         """How the next result is laid out; `screen_columns` is None away from a terminal."""
         return ResultStyle(
             headers=self.headers,
@@ -45,6 +47,7 @@ class ShellSettings:
             widths=self.widths if self.mode in FRAMED_LAYOUTS else (),
             insert_table=self.insert_table,
             screen_columns=screen_columns if self.fits_screen else None,
+            wraps_values=wraps_values,
             escapes_controls=screen_columns is not None,
             palette=palette,
         )

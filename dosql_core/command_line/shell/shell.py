@@ -5,6 +5,7 @@ It does not read a terminal; whoever feeds it input does.
 
 from __future__ import annotations
 
+import re
 import resource
 import shutil
 import sys
@@ -43,6 +44,7 @@ from dosql_core.command_line.wording import counted, duration_text
 from dosql_core.errors import Error, ReadOnlyMomentError
 from dosql_core.language.splitting import split_statements
 
+_LISTING = re.compile(r"\s*SHOW\b", re.IGNORECASE)
 _ROWS_A_FETCH = 256
 _MAX_READ_DEPTH = 32
 _LINES_OF_THE_NEXT_PROMPT = 3
@@ -196,7 +198,8 @@ class Shell:
         if cursor.description is not None:
             self.last_query = sql
             columns = [column[0] for column in cursor.description]
-            row_count = self.write_rows(columns, cursor)
+            is_listing = bool(_LISTING.match(sql))
+            row_count = self.write_rows(columns, cursor, wraps_values=is_listing)
         elapsed = time.perf_counter() - started
         self._tell_statement(cursor, row_count, elapsed, changes_before)
         if self.settings.timer:
@@ -211,8 +214,18 @@ class Shell:
         columns = [column[0] for column in cursor.description or ()]
         return columns, cursor.fetchall()
 
-    def write_rows(self, columns: list[str], rows: Iterable[Row], mode: str | None = None) -> int:
-        """Lay rows out in the mode and write them; how many there were."""
+    def write_rows(
+        self,
+        columns: list[str],
+        rows: Iterable[Row],
+        mode: str | None = None,
+        *,
+        wraps_values: bool = False,
+    ) -> int:
+        """Lay rows out in the mode and write them; how many there were.
+
+        `wraps_values`: the names among them are to be seen whole, however narrow the screen is.
+        """
         count = 0
 
         def counted_rows() -> Iterator[Row]:
@@ -227,7 +240,9 @@ class Shell:
             self.write_text(plan_tree(counted_rows()))
             return count
         style = self.settings.style(
-            screen_columns=self.output.screen_columns, palette=self.output.palette
+            screen_columns=self.output.screen_columns,
+            palette=self.output.palette,
+            wraps_values=wraps_values,
         )
         layout = LAYOUTS[mode or self.settings.mode]
         self.write_text(layout(columns, counted_rows(), style))
