@@ -56,13 +56,27 @@ class WriteGate:
         with self._mutex:
             self.waiters.append(ticket)
             self._pass_on_if_free()
-        while not ticket.acquire(timeout=max(timeout_seconds, 0.0)):
-            with self._mutex:
-                if ticket not in self.waiters:
-                    return  # the turn was handed over between the timeout and the mutex: it is ours
-                if not (self.is_maintained and timeout_seconds > 0):
-                    self.waiters.remove(ticket)
-                    raise DatabaseLockedError("database is locked")
+        try:
+            while not ticket.acquire(timeout=max(timeout_seconds, 0.0)):
+                with self._mutex:
+                    if ticket not in self.waiters:
+                        return  # the turn was handed over before we had the mutex: it is ours
+                    if not (self.is_maintained and timeout_seconds > 0):
+                        self.waiters.remove(ticket)
+                        raise DatabaseLockedError("database is locked")
+        except DatabaseLockedError:
+            raise
+        except BaseException:  # Ctrl-C: nobody must be handed a turn that nobody takes
+            self._give_up(ticket)
+            raise
+
+    def _give_up(self, ticket: threading.Lock) -> None:
+        with self._mutex:
+            is_waiting = ticket in self.waiters
+            if is_waiting:
+                self.waiters.remove(ticket)
+        if not is_waiting:
+            self.leave()
 
     def leave(self) -> None:
         """Hand the turn to whoever waits longest, or leave the gate open."""

@@ -1,4 +1,4 @@
-"""Many wait for one sync: each for one that began after it came, nobody for one that never comes."""
+"""Many wait for one sync: each for one begun after it came, nobody for one that never comes."""
 
 from __future__ import annotations
 

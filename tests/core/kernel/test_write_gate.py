@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 
@@ -54,6 +56,30 @@ def test_who_waited_in_vain_holds_nobody_up(gate):
     gate.leave()
     gate.enter(0.0)
     gate.leave()
+
+
+def test_who_is_interrupted_holds_nobody_up(gate):
+    """By Ctrl-C, for which another signal stands here."""
+
+    def interrupt(_number: object, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        gate.enter(PATIENCE)
+        waking = threading.Thread(
+            target=lambda: (until(lambda: gate.waiters), os.kill(os.getpid(), signal.SIGUSR1))
+        )
+        waking.start()
+        with pytest.raises(KeyboardInterrupt):
+            gate.enter(PATIENCE)
+        waking.join()
+        assert not gate.waiters
+        gate.leave()
+        gate.enter(0.0)
+        gate.leave()
+    finally:
+        signal.signal(signal.SIGUSR1, former)
 
 
 @pytest.mark.parametrize("is_contended", [False, True])
