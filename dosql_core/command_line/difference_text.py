@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, overload
 
 from dosql_core.command_line.results.style import Palette
 from dosql_core.command_line.values import sql_literal
@@ -20,6 +20,9 @@ def difference_lines(
     difference: Difference, table: str | None, limit: int | None, palette: Palette
 ) -> Iterator[str]:
     """Lines that tell what differs, at most `limit` rows of each table; none if nothing does."""
+    renamed = difference.renamed_tables()
+    difference.follow(renamed)
+    table = _name_now(table, renamed)
     shown: dict[str, list[RowChange]] = {}
     counts: dict[str, Counter[Operation]] = {}
     for change in difference.rows(table):
@@ -27,7 +30,7 @@ def difference_lines(
         counts.setdefault(change.table, Counter())[change.operation] += 1
         if limit is None or len(rows) < limit:
             rows.append(change)
-    notes = _schema_notes(difference, table, palette)
+    notes = _schema_notes(difference, table, renamed, palette)
     for name in dict.fromkeys([*notes, *shown]):
         count = counts.get(name, Counter())
         told = [f"{count[kind]:,} {word}" for kind, word in _TOLD.items() if count[kind]]
@@ -43,12 +46,16 @@ def difference_lines(
 
 
 def difference_as_json(difference: Difference, table: str | None) -> dict[str, Any]:
-    """The difference as plain values."""
+    """The difference as plain values; rows of a renamed table are those of its new name."""
+    renamed = difference.renamed_tables()
+    difference.follow(renamed)
+    table = _name_now(table, renamed)
     return {
+        "renamed_tables": renamed,
         "schema": [
             asdict(change)
             for change in difference.schema_changes()
-            if table is None or change.name.casefold() == table.casefold()
+            if table is None or _name_now(change.name, renamed).casefold() == table.casefold()
         ],
         "rows": [
             {
@@ -63,14 +70,33 @@ def difference_as_json(difference: Difference, table: str | None) -> dict[str, A
     }
 
 
+@overload
+def _name_now(table: str, renamed: Mapping[str, str]) -> str: ...
+@overload
+def _name_now(table: None, renamed: Mapping[str, str]) -> None: ...
+def _name_now(table: str | None, renamed: Mapping[str, str]) -> str | None:
+    """What a table is called at the later moment, given either of its names."""
+    for was, now in renamed.items():
+        if table is not None and table.casefold() == was.casefold():
+            return now
+    return table
+
+
 def _schema_notes(
-    difference: Difference, table: str | None, palette: Palette
+    difference: Difference, table: str | None, renamed: Mapping[str, str], palette: Palette
 ) -> dict[str, list[str]]:
+    was_called = {now: was for was, now in renamed.items()}
     notes: dict[str, list[str]] = {}
     for change in difference.schema_changes():
+        if change.kind == "table" and change.name in renamed:
+            continue  # it is told of under its new name
         if table is not None and change.name.casefold() != table.casefold():
             continue
-        if change.before is None:
+        if change.kind == "table" and change.name in was_called:
+            told = f"{palette.changed}renamed from {was_called[change.name]}{palette.reset}"
+            columns = _columns_note(difference, change.name)
+            note = f"{told}; {columns}" if columns else told
+        elif change.before is None:
             note = f"{palette.added}{change.kind} created{palette.reset}"
         elif change.after is None:
             note = f"{palette.removed}{change.kind} dropped{palette.reset}"

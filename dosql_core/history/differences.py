@@ -63,7 +63,8 @@ class Difference:
 
     def columns(self, table: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The columns a table had and has, generated ones left out; none where it was not."""
-        layouts = [schema.tables.get(table) for schema in self._schemas]
+        pair = self._rows.tables.by_name.get(table)
+        layouts = (None, None) if pair is None else (pair.before, pair.after)
         before, after = (() if layout is None else layout.columns for layout in layouts)
         return before, after
 
