@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 from collections.abc import Callable
@@ -74,9 +75,25 @@ def _dispatch(words: list[str]) -> int:
         from dosql_core.command_line.commands.application import run_command
 
         return run_command(["--help"])
+    _refuse_mistyped_command(words)
     from dosql_core.command_line.shell.run import run_shell
 
     return run_shell(words[1:] if words[:1] == ["shell"] else words)
+
+
+def _refuse_mistyped_command(words: list[str]) -> None:
+    """`dosql lgo app.db` means a command, and is not to make a database called lgo.
+
+    Errors: UsageError.
+    """
+    if len(words) < 2 or not words[0].isalpha() or os.path.lexists(words[0]):
+        return
+    meant = difflib.get_close_matches(words[0], COMMAND_NAMES, n=1, cutoff=0.6)
+    if meant and any(map(os.path.lexists, words[1:])):
+        raise UsageError(
+            f"there is neither a command nor a file {words[0]}",
+            f"did you mean {meant[0]}? A new database of that name is ./{words[0]}",
+        )
 
 
 def _wants_json(words: list[str]) -> bool:

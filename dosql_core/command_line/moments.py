@@ -7,8 +7,8 @@ from dosql_core.command_line.reporting import UsageError
 Moment = int | str
 
 MOMENT_HELP = (
-    "a moment is an LSN (5), a time in UTC ('2026-11-23 10:00:00'), a distance ('-1 hour'), "
-    "snapshot:NAME, branch:NAME or branch:NAME@LSN"
+    "a moment is an LSN (5; -1: one commit ago), a time in UTC ('2026-11-23 10:00:00'), "
+    "a distance ('-1 hour'), snapshot:NAME, branch:NAME or branch:NAME@LSN"
 )
 PRESENT = "now"
 
@@ -21,4 +21,4 @@ def parse_moment(text: str) -> Moment:
     stripped = text.strip()
     if not stripped:
         raise UsageError("the moment is empty", MOMENT_HELP)
-    return int(stripped) if stripped.isdecimal() else stripped
+    return int(stripped) if stripped.removeprefix("-").isdecimal() else stripped

@@ -10,6 +10,7 @@ import typer
 
 from dosql_core.command_line.commands.parameters import (
     BranchOption,
+    CommandTakingNegatives,
     DatabasePath,
     JsonOption,
     MessageOption,
@@ -99,12 +100,13 @@ def restore(
 def register(app: typer.Typer) -> None:
     """Add the subcommand to the application."""
     app.command(
+        cls=CommandTakingNegatives,
         epilog=examples(
             "dosql restore app.db 41",
             'dosql restore app.db "-10 minutes" --table account',
             "dosql restore app.db snapshot:monday --to-file monday.db",
             "dosql restore app.db --rebuild-head",
-        )
+        ),
     )(restore)
 
 

@@ -13,6 +13,7 @@ from dosql_core.command_line import row_past
 from dosql_core.command_line.commands.parameters import (
     AsOfOption,
     BranchOption,
+    CommandTakingNegatives,
     DatabasePath,
     JsonOption,
     examples,
@@ -243,15 +244,17 @@ def register(app: typer.Typer) -> None:
     )(query)
     app.command(epilog=examples("dosql log app.db", "dosql log app.db -n 5 --json"))(log)
     app.command(
+        cls=CommandTakingNegatives,
         epilog=examples(
             "dosql diff app.db 5",
             'dosql diff app.db "-1 day" --table account',
             "dosql diff app.db branch:dev",
             "dosql diff app.db branch:dev branch:main --sql",
-        )
+        ),
     )(diff)
     app.command(
-        epilog=examples("dosql blame app.db account 42", "dosql blame app.db line 7 1 --json")
+        cls=CommandTakingNegatives,
+        epilog=examples("dosql blame app.db account 42", "dosql blame app.db line 7 1 --json"),
     )(blame)
     app.command(epilog=examples("dosql info app.db", "dosql info app.db --json"))(info)
 

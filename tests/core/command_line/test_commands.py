@@ -43,6 +43,50 @@ def test_diff_shows_the_rows_that_differ(dosql, app):
     assert "no differences" in dosql.ok("diff", app, "3")
 
 
+def test_a_renamed_table_is_shown_as_one(dosql, app):
+    dosql.ok(
+        app,
+        "alter table account rename to konto",
+        "alter table konto rename column balance to saldo",
+        "update konto set saldo = 1 where id = 2",
+    )
+    for table in ((), ("--table", "account"), ("--table", "konto")):
+        lines = dosql.ok("diff", app, "3", *table).splitlines()
+        assert "konto  1 updated; renamed from account; column balance renamed to saldo" in lines
+        assert not any("dropped" in line or "created" in line for line in lines)
+    told = dosql.run("diff", app, "3", "--json").json
+    assert told["renamed_tables"] == {"account": "konto"}
+    (row,) = told["rows"]
+    assert (row["table"], row["operation"], row["after"]["saldo"]) == ("konto", "update", 1)
+    assert "renamed from account" in dosql.ok(app, ".diff 3")
+
+
+def test_what_begins_with_a_minus_may_be_a_moment_or_a_key(dosql, app):
+    assert dosql.ok("diff", app, "-1") == dosql.ok("diff", app, "2") != ""
+    assert dosql.ok("diff", "-t", "account", app, "-1", "--limit", "5") == dosql.ok(
+        "diff", app, "2"
+    )
+    assert "no differences" in dosql.ok("diff", app, "-1 millisecond")
+    assert dosql.ok("--as-of", "-1", app, "select sum(balance) from account") == "60.0\n"
+    dosql.ok(app, "insert into account(id, balance) values (-7, 0)")
+    assert "-7" in dosql.ok("blame", app, "account", "-7")
+    assert dosql.run("restore", app, "-2", "-m", "-1", "--json").json["lsn"] == 5
+    assert dosql.run("log", app, "-n", "1", "--json").json[0]["message"] == "-1"
+    assert dosql.ok(app, "select sum(balance) from account") == "60.0\n"
+    assert dosql.run("restore", app, "-5 parsecs").status == 1
+    assert dosql.run("restore", app, "2", "-x").status == 2
+
+
+def test_a_mistyped_command_makes_no_database(dosql, app):
+    for words in (("lgo", app), ("brnach", "list", app)):
+        told = dosql.run(*words)
+        assert told.status == 2
+        assert "did you mean" in told.err
+        assert not (dosql.folder / words[0]).exists()
+    dosql.ok("./lgo", "create table t(a)")
+    assert dosql.ok("lgo", ".tables") == "t\n"
+
+
 def test_blame_tells_which_commit_set_each_column(dosql, app):
     blamed = dosql.run("blame", app, "account", "2", "--json").json
     assert [(c["column"], c["value"], c["lsn"]) for c in blamed] == [
