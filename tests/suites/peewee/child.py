@@ -1,8 +1,8 @@
 """Runs Peewee's own tests in this process, and writes how each one ended.
 
-`python child.py SOURCE BACKEND RESULTS`: SOURCE is a folder that holds peewee.py and the package
-`tests`, BACKEND is `stock` or `dosql`, RESULTS the JSON file to write. Scratch databases go to the
-working directory.
+`python child.py SOURCE BACKEND RESULTS [TEST...]`: SOURCE is a folder that holds peewee.py and the
+package `tests`, BACKEND is `stock` or `dosql`, RESULTS the JSON file to write, TEST a test to run
+instead of all, by its id. Scratch databases go to the working directory.
 
 With `dosql`, the module a test imports as `peewee` holds DoSQLDatabase under the name
 SqliteDatabase, and our driver under the name sqlite3. Peewee's own code is left alone. The tests
@@ -97,14 +97,15 @@ def remove_histories_with_their_files() -> None:
     os.unlink = os.remove = unlink_with_history
 
 
-def main(source: str, backend: str, results: str) -> None:
+def main(source: str, backend: str, results: str, *chosen: str) -> None:
     sys.path.insert(0, source)
     if backend == "dosql":
         put_our_database_in_its_place()
         remove_histories_with_their_files()
     import tests as their_tests
 
-    suite = unittest.TestLoader().loadTestsFromModule(their_tests)
+    loader = unittest.TestLoader()
+    suite = loader.loadTestsFromNames(chosen) if chosen else loader.loadTestsFromModule(their_tests)
     runner = unittest.TextTestRunner(verbosity=1, resultclass=OutcomesByName)
     result = runner.run(suite)
     assert isinstance(result, OutcomesByName)

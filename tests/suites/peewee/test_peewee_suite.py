@@ -23,6 +23,10 @@ COLLECTED_MIN = 900
 
 # Tests that pass on the stock database and not on ours, by id, with the reason.
 NOT_PASSED: dict[str, str] = {}
+# Registers a function while the thread that shall call it opens its connection, and fails on either
+# database when that thread comes first; run again by itself before it counts as failed.
+TIMED = ("tests.sqliteq.TestThreadedDatabaseThreads.test_timeout",)
+SECOND_CHANCES = 3
 
 pytestmark = [
     pytest.mark.suite,
@@ -46,12 +50,22 @@ def version(source: Path) -> str:
     return found[1]
 
 
-def run(source: Path, backend: str, folder: Path) -> Verdicts:
-    verdicts = folder / f"{backend}.json"
+def run_all(source: Path, backend: str, folder: Path) -> Verdicts:
+    """The verdicts on all of its tests; one that lost a race gets a second chance."""
+    verdicts = run(source, backend, folder / backend)
+    for attempt in range(SECOND_CHANCES):
+        again = [test for test in TIMED if verdicts[test].outcome == "failed"]
+        if again:
+            verdicts |= run(source, backend, folder / f"{backend}-again-{attempt}", *again)
+    return verdicts
+
+
+def run(source: Path, backend: str, folder: Path, *tests: str) -> Verdicts:
+    verdicts = folder / "verdicts.json"
     return run_suite(
-        [CHILD, source, backend, verdicts],
+        [CHILD, source, backend, verdicts, *tests],
         verdicts,
-        folder / backend,
+        folder / "work",
         swapped=False,
         timeout_seconds=SECONDS_MAX,
         python_path=[source],
@@ -61,8 +75,8 @@ def run(source: Path, backend: str, folder: Path) -> Verdicts:
 def test_what_passes_on_the_stock_database_passes(
     source: Path, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    stock = run(source, "stock", tmp_path)
-    ours = run(source, "dosql", tmp_path)
+    stock = run_all(source, "stock", tmp_path)
+    ours = run_all(source, "dosql", tmp_path)
     publish(pytestconfig, "peewee-suite", ours, stock, under=f"Peewee {version(source)}")
     assert undeclared(ours, stock, NOT_PASSED) == []
     assert len(ours) >= COLLECTED_MIN
