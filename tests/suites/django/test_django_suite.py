@@ -14,8 +14,8 @@ from suites.running import Verdicts, publish, run_suite, undeclared
 
 HERE = Path(__file__).parent
 SECONDS_MAX = 3 * 3600.0
-# Two processes clone the test database: as branches of a file. In parallel Django 6 gives some
-# tests the names of their neighbours.
+# Two processes clone the test database: as branches of a file. Python 3.12.1 skips tests without
+# starting them, and Django gives other tests their names then; later versions do not.
 PROCESSES = {"memory": 1, "file": 2}
 ARCHIVE_OF = {"5": "django", "6": "django6"}
 ENGINES = {"stock": "django.db.backends.sqlite3", "ours": "django_dosql"}
