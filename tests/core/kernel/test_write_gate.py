@@ -64,12 +64,14 @@ def test_who_is_interrupted_holds_nobody_up(gate):
     def interrupt(_number: object, _frame: object) -> None:
         raise KeyboardInterrupt
 
+    def wake() -> None:
+        until(lambda: gate.waiters)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
     former = signal.signal(signal.SIGUSR1, interrupt)
     try:
         gate.enter(PATIENCE)
-        waking = threading.Thread(
-            target=lambda: (until(lambda: gate.waiters), os.kill(os.getpid(), signal.SIGUSR1))
-        )
+        waking = threading.Thread(target=wake)
         waking.start()
         with pytest.raises(KeyboardInterrupt):
             gate.enter(PATIENCE)
