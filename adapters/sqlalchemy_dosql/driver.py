@@ -29,6 +29,10 @@ class Place:
             return self.as_of < 0
         return isinstance(self.as_of, str)
 
+    def __str__(self) -> str:
+        moment = f"LSN {self.as_of}" if isinstance(self.as_of, int) else str(self.as_of or "now")
+        return moment if self.branch is None else f"{moment} on branch {self.branch}"
+
 
 HERE = Place()
 

@@ -121,7 +121,8 @@ def _read_at_the_right_moment(state: ORMExecuteState) -> None:
     if place is not None:
         if state.is_insert or state.is_update or state.is_delete:
             raise PastObjectError(
-                f"a statement reads at another place, and cannot write there: {place}"
+                f"a statement as of {place} can only read; to write on a branch, use a session "
+                "or an engine on it"
             )
         if state.is_orm_statement:
             _read_at(state, session, session._pinned(place, state.bind_arguments))

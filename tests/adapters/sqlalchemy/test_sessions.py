@@ -137,7 +137,7 @@ def test_an_entity_of_the_past_alone_is_an_object_of_the_past(session, before):
 def test_a_changed_object_of_the_past_cannot_be_flushed(session, before):
     then = session.get(Account, BOB, execution_options={"as_of": before})
     then.balance = 1000
-    with pytest.raises(PastObjectError, match="Account was read as of"):
+    with pytest.raises(PastObjectError, match=r"Account was read as of LSN \d+ "):
         session.commit()
     session.rollback()
     session.delete(session.get(Account, BOB, execution_options={"as_of": before}))
@@ -145,6 +145,12 @@ def test_a_changed_object_of_the_past_cannot_be_flushed(session, before):
         session.flush()
     session.rollback()
     assert session.get(Account, BOB).balance == 15
+
+
+def test_a_statement_of_the_past_says_that_it_only_reads(session, before):
+    statement = update(Account).values(balance=0).execution_options(as_of=before)
+    with pytest.raises(PastObjectError, match=f"as of LSN {before} can only read"):
+        session.execute(statement)
 
 
 def test_an_object_of_the_past_does_not_keep_others_from_being_written(session, before):
