@@ -181,7 +181,10 @@ class Branches:
             return
         branch = refs.branch(name)
         if branch.parent_id is None:
-            raise BranchProtectedError(f"branch {name!r} is the database itself")
+            raise BranchProtectedError(
+                f"branch {name!r} is the database itself, so it cannot be dropped",
+                hint="only forks can be dropped; SHOW BRANCHES lists them",
+            )
         with database.unused_head(branch.id, name):
             with database.updated_refs() as refs:
                 self._refuse_to_drop(refs, refs.branches[branch.id], force)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from dosql_core.errors import ProgrammingError, UncommittedChangesError
+from dosql_core.errors import ProgrammingError, TableNotFoundError, UncommittedChangesError
 from dosql_core.history.table_copy import copy_rows, table_objects
 from dosql_core.kernel.connection import ENABLE_TRIGGER, run
 from dosql_core.language.tokens import TokenKind, quoted_name, tokenize
@@ -28,16 +28,14 @@ def restore_table(session: Writer, past_schema: str, table: str, *, into: str | 
     Where the table looks as it did then, its rows are replaced in place and foreign keys are
     checked at the commit; triggers do not fire. A table dropped or altered since is made again
     with its indexes and triggers.
-    Errors: ProgrammingError when there was no such table; UncommittedChangesError.
+    Errors: TableNotFoundError when there was no such table; UncommittedChangesError.
     """
     kernel = session.kernel
     if kernel.in_transaction:
         raise UncommittedChangesError("RESTORE TABLE cannot run inside a transaction")
     objects = table_objects(kernel, past_schema, table)
     if not objects:
-        raise ProgrammingError(
-            f"there was no table {table!r} at that moment", code="STMT_TABLE_NOT_FOUND"
-        )
+        raise TableNotFoundError(f"there was no table {table!r} at that moment")
     _, name, created_by = objects[0]
     session.enter_write()
     triggers_before = kernel.config(ENABLE_TRIGGER, -1)

@@ -95,8 +95,9 @@ def _lsn_on(asked: int, branch_id: BranchId, database: SealedHistory) -> Lsn:
         history = database.sealed(branch_id)
     lsn = Lsn(history.newest_lsn + asked if asked < 0 else asked)
     if lsn < 0 or lsn > history.newest_lsn:
+        told = f"LSN {lsn}" if asked >= 0 else f"LSN {asked}, so many before the newest,"
         raise LsnNotAvailableError(
-            f"LSN {lsn} is not a commit of this branch; its commits are 0 to {history.newest_lsn}"
+            f"{told} is not a commit of this branch; its commits are 0 to {history.newest_lsn}"
         )
     return _readable(history, lsn)
 

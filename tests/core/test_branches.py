@@ -95,6 +95,12 @@ def test_a_name_is_found_in_any_case_of_its_letters(con: Any) -> None:
         con.execute("create branch 'STRASSE'")
 
 
+def test_the_refusal_to_drop_main_does_not_send_to_unprotect(con: Any) -> None:
+    with pytest.raises(BranchProtectedError, match="the database itself") as refused:
+        con.execute("drop branch main")
+    assert "UNPROTECT" not in str(refused.value.hint)
+
+
 def test_a_branch_that_is_needed_is_not_destroyed(con: Any, path: str) -> None:
     con.execute("create branch dev")
     refusals: list[tuple[str, str, type[Exception], str]] = [

@@ -20,6 +20,7 @@ from dosql_core.errors import (
     RetentionPolicyError,
     SnapshotExistsError,
     SnapshotNotFoundError,
+    TableNotFoundError,
     TimeTravelSyntaxError,
 )
 from dosql_core.options import DatabaseOptions, Retention
@@ -213,6 +214,15 @@ def test_an_expired_moment_names_the_oldest_there_is(con, path):
     with pytest.raises(HistoryExpiredError):
         dosql_dbapi.connect(path, as_of=3)
     assert con.execute("select min(lsn) from dosql_log").fetchone() == (con.lsn - 5,)
+
+
+def test_what_was_not_there_is_told_as_it_was_asked_for(con, path):
+    with pytest.raises(TableNotFoundError, match="no table 'nosuch' at that moment") as refused:
+        con.execute("restore table nosuch to lsn 1")
+    assert refused.value.hint
+    told = r"LSN -99, so many before the newest, is not .* its commits are 0 to \d"
+    with pytest.raises(LsnNotAvailableError, match=told):
+        dosql_dbapi.connect(path, as_of=-99)
 
 
 def test_a_moment_becomes_a_stock_file_of_its_own(con, path, tmp_path):
