@@ -38,7 +38,7 @@ from dosql_core.kernel.attached_views import AttachedViews
 from dosql_core.kernel.error_translation import KernelError, translate
 from dosql_core.kernel.head import Head
 from dosql_core.kernel.head_connection import HeadConnection
-from dosql_core.kernel.keeper import CLOSE_THE_REPLACED, is_another_file, replaced_while_open
+from dosql_core.kernel.keeper import CLOSE_THE_REPLACED, replaced_while_open
 from dosql_core.merging.mergeable_branches import MergeableBranches
 from dosql_core.open_branches import OpenBranches
 from dosql_core.options import DatabaseOptions, Retention, SessionOptions
@@ -296,7 +296,7 @@ class Database(OpenBranches):
     def is_replaced(self) -> bool:
         """Whether another file has been put at our path while this process has ours open."""
         head = self._heads.get(MAIN_BRANCH_ID)
-        return head is not None and is_another_file(self.path, head.file)
+        return head is not None and head.is_replaced()
 
     def _let_go_of_deleted_file(self) -> None:
         """Make way for another database at our path: the program has deleted ours and begins anew.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -31,22 +32,27 @@ class Companion:
     def __init__(self, module: str, arguments: Sequence[str]) -> None:
         """Start it: it runs `module`, with this process's `sys.path`.
 
-        Errors: OSError when it cannot be started.
+        Errors: OSError, or what else comes of starting a process where that is not allowed.
         """
         import subprocess  # it takes 5 ms, and most programs never get here
 
         self._timed_out = subprocess.TimeoutExpired
-        search = [_PACKAGES, *filter(None, sys.path)]
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", module, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(search))},
-        )
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._orders, self._answers = self._process.stdin, self._process.stdout
+        # What is no string there is passed over, as the import of a module does.
+        search = [_PACKAGES, *(place for place in sys.path if isinstance(place, str) and place)]
+        # A socket and no pipes: a program may have SIGPIPE end it.
+        self._line, its_end = socket.socketpair()
+        try:
+            with its_end:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", module, *arguments],
+                    stdin=its_end.fileno(),
+                    stdout=its_end.fileno(),
+                    stderr=subprocess.DEVNULL,
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(search))},
+                )
+        except BaseException:
+            self._line.close()
+            raise
         self._heard = b""
         self.is_keeper = False
 
@@ -57,14 +63,20 @@ class Companion:
 
     def is_ready(self) -> bool:
         """Whether it has the head open, without waiting; also True when it has ended already."""
-        return self._is_told(0.0)
+        return self._hears_within(0.0)
 
-    def keep(self) -> None:
-        """Have it become the keeper, which nobody else is.
+    def wait_until_ready(self) -> None:
+        """Return when it has the head open.
 
         Errors: CompanionLostError.
         """
         self._expect(READY)
+
+    def keep(self) -> None:
+        """Have it become the keeper, which nobody else is; it is ready.
+
+        Errors: CompanionLostError.
+        """
         self._order(KEEP)
         self._expect(KEPT)
         self.is_keeper = True
@@ -98,21 +110,23 @@ class Companion:
         """End it, whatever it is doing."""
         self._process.kill()
         self._process.wait()
-        self._orders.close()
-        self._answers.close()
+        self._line.close()
 
     def _order(self, order: str) -> None:
         try:
-            self._orders.write(order.encode() + b"\n")
+            self._line.sendall(order.encode() + b"\n", socket.MSG_NOSIGNAL)
         except OSError as error:
             raise CompanionLostError(f"the companion cannot be told to {order}: {error}") from error
 
     def _expect(self, *expected: str) -> str:
         deadline = time.monotonic() + _ANSWER_SECONDS
         while b"\n" not in self._heard:
-            if not self._is_told(deadline - time.monotonic()):
+            if not self._hears_within(deadline - time.monotonic()):
                 raise CompanionLostError(f"the companion does not answer ({expected[0]!r})")
-            chunk = os.read(self._answers.fileno(), 65536)
+            try:
+                chunk = self._line.recv(65536)
+            except OSError as error:
+                raise CompanionLostError(f"the companion has ended: {error}") from error
             if not chunk:
                 raise CompanionLostError("the companion has ended")
             self._heard += chunk
@@ -122,17 +136,17 @@ class Companion:
             raise CompanionLostError(f"the companion says {answer!r} instead of {expected[0]!r}")
         return answer
 
-    def _is_told(self, timeout_seconds: float) -> bool:
+    def _hears_within(self, timeout_seconds: float) -> bool:
         """Whether there is an answer, or the end of them, waiting so long at most."""
         poll = select.poll()
-        poll.register(self._answers.fileno(), select.POLLIN)
+        poll.register(self._line, select.POLLIN)
         return bool(poll.poll(max(timeout_seconds, 0.0) * 1000))
 
 
 StartCompanion = Callable[[float], Companion | None]
 """Given how many seconds of a processor capture took lately, starts a companion if that is due.
 
-Errors: OSError.
+Errors: whatever comes of starting a process where that is not possible or not allowed.
 """
 
 

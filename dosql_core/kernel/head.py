@@ -42,7 +42,13 @@ from dosql_core.kernel.connection import (
 )
 from dosql_core.kernel.cycle_pacing import CyclePacing
 from dosql_core.kernel.group_commit import GroupCommit
-from dosql_core.kernel.keeper import Stamp, stamp_of
+from dosql_core.kernel.keeper import (
+    CLOSE_THE_REPLACED,
+    Stamp,
+    is_another_file,
+    replaced_while_open,
+    stamp_of,
+)
 from dosql_core.kernel.keeping import Keeping, OnCycle
 from dosql_core.kernel.overlay_map import OverlayMap
 from dosql_core.kernel.turnstile import Turnstile
@@ -281,9 +287,17 @@ class Head:
         """A connection to pin or to keep with, that was open already if there is one."""
         with contextlib.suppress(IndexError):
             return self._spare.pop()
+        if self.is_replaced():
+            raise CannotOpenError(
+                replaced_while_open(self.place.database_path), hint=CLOSE_THE_REPLACED
+            )
         connection = open_internal(self.place.database_path, vfs=self.vfs)
         connection.set_busy_timeout(_BUSY_MILLISECONDS)
         return connection
+
+    def is_replaced(self) -> bool:
+        """Whether another file has been put at our path; ours is open still."""
+        return is_another_file(self.place.database_path, self.file)
 
     def give_spare_back(self, connection: apsw.Connection) -> None:
         """Have it for whoever pins or keeps next."""

@@ -37,6 +37,7 @@ class Keeper:
     """Three connections of our own: K keeps, W takes the write lock, C checkpoints.
 
     K is given; W and C are opened when the first cycle needs them: who only reads needs neither.
+    `file` is the device and the inode of what K has open, which need not be at `path` any more.
     """
 
     def __init__(
@@ -46,9 +47,10 @@ class Keeper:
         index: WalIndex,
         capture: Capture,
         keeping: apsw.Connection,
+        file: tuple[int, int],
     ) -> None:
         self._path = path
-        self._file = stamp_of(path)[:2]
+        self._file = file
         self._index = index
         self._capture = capture
         self._skipping = self._cycles_to_skip = 0

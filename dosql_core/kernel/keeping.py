@@ -143,11 +143,15 @@ class Keeping:
             if stamp is None:  # not opening it just now
                 stamp = stamp_of(head.place.database_path)
             keeping = head.spare_connection()
-            keeper = Keeper(head.place.database_path, head.vfs, head.index, head.capture, keeping)
+            keeper = Keeper(
+                head.place.database_path, head.vfs, head.index, head.capture, keeping, head.file
+            )
             try:
                 keeper.keep()
                 head.own_history.refresh()
-                if not head.own_history.captured and head.place.parent is None:
+                if keeper.is_of_another_file():
+                    pass  # neither ours nor its WAL tells of the other one
+                elif not head.own_history.captured and head.place.parent is None:
                     begin_history(head, keeper, on_progress)
                 elif head.index.state().frames == 0:
                     find_out_what_happened(head, stamp)
@@ -273,6 +277,8 @@ class Keeping:
         if self._is_over or self._start_companion is None or self._keeper is None:
             return
         if self._companion is None:
+            if self._head.is_replaced():
+                return  # it would open the other file
             is_flooded = self.pacing.is_flooded(self._head.index.state())
             seconds = math.inf if is_flooded else self.pacing.worked_lately()
             try:
@@ -290,6 +296,9 @@ class Keeping:
         try:
             self.unlock()
             with self._until_lost():
+                companion.wait_until_ready()
+                if self._head.is_replaced():
+                    raise CompanionLostError("it may have opened the other file")
                 companion.keep()
             with self._head.pinned():
                 self._head.give_spare_back(keeper.resign())

@@ -261,6 +261,28 @@ def test_none_is_started_where_it_is_not_wanted(database_path: Path) -> None:
         con.execute("select 1")
 
 
+def test_another_file_in_the_place_of_ours_is_left_alone(database_path: Path) -> None:
+    other = database_path.with_name("other.db")
+    run_sqlite(other, "create table other(x)", "insert into other values ('new')")
+    with (
+        open_database(database_path, EAGER) as database,
+        database.opened_head(MAIN_BRANCH_ID) as head,
+        contextlib.closing(connect(database_path)) as con,
+    ):
+        write_until(lambda: head.keeping.companion_pid, con)
+        os.replace(other, database_path)
+        commits = write_until(lambda: True, con)
+        head.keeping.recall()
+        assert head.keeping.is_keeper
+        assert not head.keeping.checkpoint()
+        assert head.own_history.newest_lsn == commits + 1
+    assert not Path(f"{database_path}-wal").exists()
+    content = ["select x from other", "pragma integrity_check"]
+    assert run_sqlite(database_path, *content) == [[["new"]], [["ok"]]]
+    open_database(database_path).close()
+    assert run_sqlite(database_path, *content) == [[["new"]], [["ok"]]]
+
+
 @pytest.mark.parametrize(
     ("module", "name", "found"),
     [
