@@ -283,8 +283,8 @@ class Keeping:
             seconds = math.inf if is_flooded else self.pacing.worked_lately()
             try:
                 self._companion = self._start_companion(seconds)
-            except OSError:
-                self._start_companion = None  # it may not be
+            except Exception:  # an audit hook may raise any; the WAL has to be kept all the same
+                self._start_companion = None
         elif self._companion.is_ready():
             self._hand_over(self._companion)
 

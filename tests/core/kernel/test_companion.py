@@ -21,7 +21,7 @@ from dosql_core.kernel import keeping
 from dosql_core.kernel.companion import Companion, CompanionLostError, companion_starter
 from dosql_core.kernel.head import Head
 from dosql_core.options import DatabaseOptions
-from fixtures.programs import run_and_die, run_sqlite
+from fixtures.programs import run_and_die, run_program, run_sqlite
 
 CAPTURE_BYTES = 100_000
 PATIENCE_SECONDS = 60.0
@@ -281,6 +281,71 @@ def test_another_file_in_the_place_of_ours_is_left_alone(database_path: Path) ->
     assert run_sqlite(database_path, *content) == [[["new"]], [["ok"]]]
     open_database(database_path).close()
     assert run_sqlite(database_path, *content) == [[["new"]], [["ok"]]]
+
+
+@pytest.mark.parametrize("place", [Path("/nowhere"), b"/nowhere", "", "no\0where"])
+def test_what_else_is_in_the_search_path_keeps_nobody_from_capturing(
+    place: object, database_path: Path, eager: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, place])
+    with (
+        eager.opened_head(MAIN_BRANCH_ID) as head,
+        contextlib.closing(connect(database_path)) as con,
+    ):
+        if isinstance(place, str) and place:  # no program can be started with that
+            write_until(lambda: head.own_history.newest_lsn > 300, con)
+        else:
+            write_until(lambda: head.keeping.companion_pid, con)
+        assert head.keeping.maintenance.failure is None
+
+
+def test_a_program_that_may_start_none_captures_by_itself(database_path: Path) -> None:
+    printed = run_program(
+        """
+        import sys, dosql_dbapi
+        from dosql_core.database import open_database
+        from dosql_core.identifiers import MAIN_BRANCH_ID
+        from dosql_core.options import DatabaseOptions
+        refused = []
+        def refuse(event, _arguments):
+            if event == "subprocess.Popen":
+                refused.append(event)
+                raise RuntimeError("no processes here")
+        sys.addaudithook(refuse)
+        path = sys.argv[1]
+        options = DatabaseOptions(wal_capture_bytes=100_000, companion_after_seconds=0.0)
+        with open_database(path, options) as database:
+            head = database.use_head(MAIN_BRANCH_ID)
+            con = dosql_dbapi.connect(path, isolation_level=None, durability="normal")
+            con.execute("create table t(filler blob)")
+            while not refused or head.own_history.newest_lsn < 300:
+                con.execute("insert into t(filler) values (randomblob(3000))")
+            print(head.keeping.maintenance.failure, refused)
+            con.close()
+            database.release_head(MAIN_BRANCH_ID)
+        """,
+        database_path,
+    )
+    assert printed.strip() == "None ['subprocess.Popen']"
+
+
+def test_a_broken_pipe_ends_nobody(database_path: Path) -> None:
+    printed = run_program(
+        """
+        import os, signal, sys, time, dosql_dbapi
+        from dosql_core.kernel.companion import MAINTAIN, Companion, CompanionLostError
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        companion = Companion("dosql_core.no_such_module", [])
+        os.waitid(os.P_PID, companion.pid, os.WEXITED | os.WNOWAIT)
+        try:
+            companion.work(MAINTAIN)
+        except CompanionLostError:
+            print("lost")
+        companion.kill()
+        """,
+        database_path,
+    )
+    assert printed == "lost\n"
 
 
 @pytest.mark.parametrize(
