@@ -31,13 +31,15 @@ from dosql_core.options import DatabaseOptions
 _PARENT_SECONDS = 0.25
 
 
-def main(path: str, branch_id: str, wal_capture_bytes: str) -> None:
-    """Open the head of a branch, say so, and follow orders."""
+def main(path: str, branch_id: str, wal_capture_bytes: str, parent: str) -> None:
+    """Open the head of a branch, say so, and follow orders.
+
+    Shape: `parent` is its process id, which `getppid` tells no more when it has ended already.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to deal with
-    parent = os.getppid()
     orders: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
     options = DatabaseOptions(
         create=False,
         wal_capture_bytes=int(wal_capture_bytes),
@@ -72,9 +74,11 @@ def _say(answer: str) -> None:
 
 
 def _listen(orders: SimpleQueue[str]) -> None:
-    for line in sys.stdin:
-        orders.put(line.strip())
-    os._exit(0)  # the parent has gone
+    try:
+        for line in sys.stdin:
+            orders.put(line.strip())
+    finally:
+        os._exit(0)  # the parent has gone
 
 
 def _end_with(parent: int) -> None:

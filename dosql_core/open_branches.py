@@ -97,7 +97,7 @@ class OpenBranches:
         after_seconds = self.options.companion_after_seconds
         if after_seconds is None:
             return None
-        arguments = self.path, branch_id, str(self.options.wal_capture_bytes)
+        arguments = self.path, branch_id, str(self.options.wal_capture_bytes), str(os.getpid())
         return companion_starter(_COMPANION_MODULE, arguments, after_seconds=after_seconds)
 
     def release_head(self, branch_id: BranchId) -> None:
@@ -221,10 +221,10 @@ class OpenBranches:
             histories = list(self._histories.values())
             self._heads.clear()
             self._histories.clear()
-        for head in heads:
-            head.keeping.recall()  # a fork's has main open as well
-        with contextlib.ExitStack() as closing:
+        with contextlib.ExitStack() as closing:  # last in, first out, whatever fails
             for history in histories:
                 closing.callback(history.own.close)
             for head in heads:
                 closing.callback(head.close)
+            for head in heads:
+                closing.callback(head.keeping.recall)  # a fork's has main open as well

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -15,6 +16,7 @@ import pytest
 
 import dosql_dbapi
 from dosql_core.database import Database, open_database
+from dosql_core.errors import Error
 from dosql_core.identifiers import MAIN_BRANCH_ID, BranchId
 from dosql_core.kernel import companion as companion_module
 from dosql_core.kernel import keeping
@@ -261,28 +263,6 @@ def test_none_is_started_where_it_is_not_wanted(database_path: Path) -> None:
         con.execute("select 1")
 
 
-def test_another_file_in_the_place_of_ours_is_left_alone(database_path: Path) -> None:
-    other = database_path.with_name("other.db")
-    run_sqlite(other, "create table other(x)", "insert into other values ('new')")
-    with (
-        open_database(database_path, EAGER) as database,
-        database.opened_head(MAIN_BRANCH_ID) as head,
-        contextlib.closing(connect(database_path)) as con,
-    ):
-        write_until(lambda: head.keeping.companion_pid, con)
-        os.replace(other, database_path)
-        commits = write_until(lambda: True, con)
-        head.keeping.recall()
-        assert head.keeping.is_keeper
-        assert not head.keeping.checkpoint()
-        assert head.own_history.newest_lsn == commits + 1
-    assert not Path(f"{database_path}-wal").exists()
-    content = ["select x from other", "pragma integrity_check"]
-    assert run_sqlite(database_path, *content) == [[["new"]], [["ok"]]]
-    open_database(database_path).close()
-    assert run_sqlite(database_path, *content) == [[["new"]], [["ok"]]]
-
-
 @pytest.mark.parametrize("place", [Path("/nowhere"), b"/nowhere", "", "no\0where"])
 def test_what_else_is_in_the_search_path_keeps_nobody_from_capturing(
     place: object, database_path: Path, eager: Database, monkeypatch: pytest.MonkeyPatch
@@ -346,6 +326,68 @@ def test_a_broken_pipe_ends_nobody(database_path: Path) -> None:
         database_path,
     )
     assert printed == "lost\n"
+
+
+def test_it_ends_when_its_parent_has_ended_before_it_began(database_path: Path) -> None:
+    with open_database(database_path):
+        pass
+    program = """
+        import os, sys, time
+        from dosql_core.kernel.companion import Companion
+        parent = str(os.getpid())
+        companion = Companion(
+            "dosql_core.companion_process", [sys.argv[1], "main", "100000", parent]
+        )
+        if os.fork() == 0:  # has the other end of its standard input
+            os.close(1)
+            os.close(2)
+            until_told = os.open(sys.argv[2], os.O_RDONLY)
+            os.read(until_told, 1)
+            os._exit(0)
+        print(companion.pid)
+    """
+    told = database_path.with_name("told")
+    os.mkfifo(told)
+    pid = int(run_and_die(program, database_path, told))
+    with told.open("wb"):
+        until(lambda: not is_alive(pid))
+
+
+def test_another_file_in_the_place_of_ours_is_left_alone(database_path: Path) -> None:
+    other = database_path.with_name("other.db")
+    run_sqlite(other, "create table other(x)", "insert into other values ('new')")
+    with (
+        open_database(database_path, EAGER) as database,
+        database.opened_head(MAIN_BRANCH_ID) as head,
+        contextlib.closing(connect(database_path)) as con,
+    ):
+        write_until(lambda: head.keeping.companion_pid, con)
+        os.replace(other, database_path)
+        commits = write_until(lambda: True, con)
+        head.keeping.recall()
+        assert head.keeping.is_keeper
+        assert not head.keeping.checkpoint()
+        assert head.own_history.newest_lsn == commits + 1
+    assert not Path(f"{database_path}-wal").exists()
+    content = ["select x from other", "pragma integrity_check"]
+    assert run_sqlite(database_path, *content) == [[["new"]], [["ok"]]]
+    open_database(database_path).close()
+    assert run_sqlite(database_path, *content) == [[["new"]], [["ok"]]]
+
+
+def test_everything_is_closed_when_the_history_has_gone(database_path: Path) -> None:
+    database = open_database(database_path, EAGER)
+    head = database.use_head(MAIN_BRANCH_ID)
+    with contextlib.closing(connect(database_path)) as con:
+        write_until(lambda: head.keeping.companion_pid, con)
+        pid = head.keeping.companion_pid
+        assert pid is not None
+        shutil.rmtree(f"{database_path}-dosql")
+    with contextlib.suppress(Error):
+        database.close()
+    assert not is_alive(pid)
+    opened = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+    assert [path for path in opened if path.startswith(str(database_path))] == []
 
 
 @pytest.mark.parametrize(
