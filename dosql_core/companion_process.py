@@ -26,6 +26,7 @@ from dosql_core.kernel.companion import (
     RESIGN,
 )
 from dosql_core.kernel.head import Head
+from dosql_core.kernel.keeping import Keeping
 from dosql_core.options import DatabaseOptions
 
 _PARENT_SECONDS = 0.25
@@ -40,6 +41,7 @@ def main(path: str, branch_id: str, wal_capture_bytes: str, parent: str) -> None
     orders: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
     threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
+    Keeping.is_volunteer = False
     options = DatabaseOptions(
         create=False,
         wal_capture_bytes=int(wal_capture_bytes),

@@ -50,6 +50,10 @@ class Keeping:
     Threads: any number; `_lock` is held while the keeper changes and during a cycle.
     """
 
+    is_volunteer = True
+    """Whether this process becomes a keeper unasked; a companion does not, of no head it has open:
+    it would come between a keeper and the companion of that one."""
+
     def __init__(
         self,
         head: Head,
@@ -81,6 +85,9 @@ class Keeping:
 
     def begin(self, on_progress: Progress | None) -> None:
         """Become the keeper, if nobody is. On a full disk reading is possible without one."""
+        if not self.is_volunteer:
+            self._stamp_before = None
+            return
         try:
             if not self.try_to_keep(on_progress):
                 self._stamp_before = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import random
 import shutil
@@ -210,6 +211,22 @@ def test_a_fork_has_one_of_its_own(database_path: Path, eager: Database) -> None
         pid = head.keeping.companion_pid
         assert pid is not None
     until(lambda: not is_alive(pid))
+
+
+def test_that_of_a_fork_leaves_main_to_its_keeper(database_path: Path, eager: Database) -> None:
+    with contextlib.closing(connect(database_path)) as con:
+        con.execute("create table t(id integer primary key, filler blob)")
+    branch_id: BranchId = eager.branches.create("dev").id
+    with (
+        eager.opened_head(MAIN_BRANCH_ID) as main,
+        eager.opened_head(branch_id) as head,
+        contextlib.closing(connect(database_path, branch="dev")) as con,
+    ):
+        write_until(lambda: head.keeping.companion_pid, con)
+        main.keeping.unlock()  # as when it is handed over
+        time.sleep(1.0)
+        with open(main.keeping._maintenance_lock, "rb", closefd=False) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_a_long_transaction_is_not_in_its_way(
