@@ -158,6 +158,11 @@ def time_from(value: SqlValue | datetime.date | datetime.datetime) -> Microsecon
             return time_from(datetime.datetime.fromisoformat(text))
         except ValueError:
             pass
+        if text.removeprefix("-").isdecimal():
+            raise MomentNotFoundError(
+                f"{value!r} is not a moment: an LSN is given as a number, not as a text",
+                hint=f"write {text} without quotes, or 'lsn:{text}' where a connection is opened",
+            )
     raise MomentNotFoundError(
         f"{value!r} is not a moment",
         hint="write '2026-11-23 10:00:00' (UTC), '-1 hour', or a form with LSN, SNAPSHOT or BRANCH",
