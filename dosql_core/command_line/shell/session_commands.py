@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 
 from dosql_core.command_line.opening import IN_MEMORY, Target
 from dosql_core.command_line.reporting import CommandFailedError, UsageError
+from dosql_core.command_line.schema import table_exists
 from dosql_core.command_line.shell.dot_command import (
     DotCommand,
     Invocation,
@@ -48,12 +50,17 @@ def read(shell: Shell, typed: Invocation) -> None:
 def import_file(shell: Shell, typed: Invocation) -> None:
     """Load the rows of FILE into TABLE, all or none; a table that is not there is made.
 
+    The first line names the columns. For a table that is there it is a row like the others, as in
+    sqlite3, when it holds no column's name, or when --skip has passed over the names.
+
     The kind of file follows from its name, or from the output mode where the name does not tell.
     `dosql import` can do more: types, renamed columns, other formats.
     """
     words, file_format, skipped = [], None, 0
     remaining = iter(typed.words)
-    for word in remaining:
+    for typed_word in remaining:
+        # sqlite3 takes one dash or two
+        word = f"-{typed_word}" if re.match("-[a-z]", typed_word) else typed_word
         if word.lstrip("-") in FORMATS and word.startswith("--"):
             file_format = word.lstrip("-")
         elif word == "--skip":
@@ -71,6 +78,8 @@ def import_file(shell: Shell, typed: Invocation) -> None:
     mode = shell.settings.mode if shell.settings.mode in FORMATS else None
     chosen = file_format or format_of(path) or mode or "csv"
     imported = RowImport(path=path, table=table, file_format=chosen, lines_skipped=skipped)
+    if chosen in ("csv", "tsv") and table_exists(shell.connection, table):
+        imported.has_header = not skipped and imported.names_columns_of(shell.connection)
     outcome = imported.run(shell.connection, checkpoint=shell.interruption.check)
     if shell.is_interactive:
         shell.output.write(f"{counted(outcome.row_count, 'row')} into {table}\n")

@@ -97,14 +97,20 @@ class RowImport:
             outcome.widened_columns.update(widened_columns)
             return outcome
 
-    def _attempt(
-        self,
-        connection: Connection,
-        guessed: dict[str, ColumnType],
-        report: ProgressReport | None,
-        checkpoint: Callable[[], None],
-    ) -> ImportOutcome:
-        rows_file = open_rows(
+    def names_columns_of(self, connection: Connection) -> bool:
+        """Whether the first line holds a name of one of the table's columns.
+
+        Errors: CommandFailedError when the file cannot be read.
+        """
+        rows_file = self._open()
+        try:
+            known = {c.name.lower() for c in describe_table(connection, self.table).stored_columns}
+            return any(name.lower() in known for name in rows_file.columns)
+        finally:
+            rows_file.close()
+
+    def _open(self) -> RowFile:
+        return open_rows(
             self.path,
             self.file_format,
             delimiter=self.delimiter,
@@ -113,6 +119,15 @@ class RowImport:
             encoding=self.encoding,
             lines_skipped=self.lines_skipped,
         )
+
+    def _attempt(
+        self,
+        connection: Connection,
+        guessed: dict[str, ColumnType],
+        report: ProgressReport | None,
+        checkpoint: Callable[[], None],
+    ) -> ImportOutcome:
+        rows_file = self._open()
         try:
             return self._load(connection, rows_file, guessed, report, checkpoint)
         finally:

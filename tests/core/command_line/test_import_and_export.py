@@ -89,6 +89,21 @@ def test_a_value_that_does_not_fit_the_existing_column_is_named(people):
     assert people.ok("app.db", "select count(*) from strictly") == "0\n"
 
 
+def test_import_in_the_shell_takes_rows_without_names_as_sqlite3_does(people):
+    (people.folder / "rows.csv").write_text("4,dan,1,2\n5,eve,1,2\n")
+    told = people.ok(
+        "app.db",
+        ".import rows.csv people",
+        ".import -csv --skip 1 people.csv people",
+        ".import --csv people.csv people",
+        "select count(*), group_concat(distinct name) from people where name <> 'ann'",
+    )
+    assert told == "5|bob, jr,dan,eve\n"
+    (people.folder / "typo.csv").write_text("id,nmae,score,zip\n6,f,1,2\n")
+    refused = people.run("app.db", ".import typo.csv people")
+    assert (refused.status, "no column nmae" in refused.err) == (1, True)
+
+
 @pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "json", "parquet", "sql", "sqlite"])
 def test_a_table_survives_the_way_out_and_in(people, ending):
     if ending == "parquet":
