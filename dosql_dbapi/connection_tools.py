@@ -22,6 +22,9 @@ from dosql_dbapi.dump import dump_statements
 if TYPE_CHECKING:
     from dosql_dbapi.connection import Connection
 
+_SQLITE_MAGIC = b"SQLite format 3\0"
+_WAL_VERSIONS = slice(18, 20)  # 2 and 2 in WAL mode: https://sqlite.org/fileformat.html
+
 
 class ConnectionTools(ConnectionTransactions):
     """Methods of Connection; they use its `_kernel`."""
@@ -106,6 +109,9 @@ class ConnectionTools(ConnectionTransactions):
                 "deserialize() would replace a head that keeps history",
                 hint="open ':memory:' and deserialize into that, then copy with backup()",
             )
+        if contents.startswith(_SQLITE_MAGIC) and contents[_WAL_VERSIONS] == b"\2\2":
+            # What serialize() gives of a file is in WAL mode, which no memory can be.
+            contents = contents[: _WAL_VERSIONS.start] + b"\1\1" + contents[_WAL_VERSIONS.stop :]
         try:
             self._kernel.deserialize(name, contents)
         except KernelError as error:

@@ -150,3 +150,20 @@ def test_a_pragma_that_reads_opens_the_snapshot_of_its_transaction(path):
         assert len(two.execute("pragma table_info(t)").fetchall()) == 1
         two.execute("rollback")
         assert len(two.execute("pragma table_info(t)").fetchall()) == 2
+
+
+def test_what_a_file_serializes_to_can_be_deserialized_into_memory(path):
+    with (
+        closing(dosql_dbapi.connect(path)) as con,
+        closing(dosql_dbapi.connect(":memory:")) as memory,
+    ):
+        con.execute("create table t(a)")
+        con.execute("insert into t values (1)")
+        con.commit()
+        memory.deserialize(con.serialize())
+        memory.execute("insert into t values (2)")
+        assert memory.execute("select a from t order by a").fetchall() == [(1,), (2,)]
+        memory.commit()
+        con.backup(memory)
+        memory.deserialize(memory.serialize())
+        assert memory.execute("select a from t").fetchall() == [(1,)]
