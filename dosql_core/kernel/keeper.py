@@ -141,12 +141,16 @@ class Keeper:
         """The middle of the cycle, for a caller who holds the write lock at `state`."""
         position = self._capture.capture(self.writer, state)
         self._capture.causes.clear()  # all of them are in history, and nobody commits
-        self.release()
+        self._keep_anew()  # from the end of the WAL on: it may be copied, but not begun anew
         copied_all = self.checkpoint(state)
-        self.keep()
         if copied_all:
             position = self._mark_complete(position, state)
+            self._keep_anew()  # from the file on: now that this is recorded, it may be begun anew
         return position, copied_all
+
+    def _keep_anew(self) -> None:
+        self.release()
+        self.keep()
 
     def _let_readers_leave(self) -> None:
         """Wait a little for readers: one inside the WAL at the next write stops its restart.

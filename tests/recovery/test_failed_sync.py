@@ -125,6 +125,35 @@ def test_history_does_not_get_ahead_of_a_failed_sync(database_path: Path) -> Non
     assert rows_of(database_path) == set(range(900))
 
 
+def test_a_cycle_that_cannot_be_recorded_leaves_no_gap(database_path: Path) -> None:
+    told = run(
+        """
+    from dosql_core.errors import DiskFullError
+    writer = dosql_dbapi.connect(path, isolation_level=None, durability="normal")
+    writer.execute("create table t(a)")
+    with open_database(path) as database, database.opened_head("main") as head:
+        record = head.capture.record_position
+        def refuse(position):
+            raise DiskFullError("no space left")
+        for round in range(3):
+            for number in range(10):
+                writer.execute("insert into t values (?)", (10 * round + number,))
+            head.capture.record_position = refuse
+            acknowledge(code_of(head.keeping.checkpoint))
+            head.capture.record_position = record
+        writer.execute("insert into t values (30)")
+        acknowledge(head.capture_now())
+        acknowledge(head.keeping.checkpoint())
+        writer.execute("insert into t values (31)")
+        acknowledge(head.capture_now())
+    writer.close()
+    """,
+        database_path,
+    )
+    assert told == ("DB_DISK_FULL",) * 3 + ("32", "True", "33")
+    assert rows_of(database_path) == set(range(32))
+
+
 def test_everybody_who_shared_the_failed_sync_is_told(database_path: Path) -> None:
     told = run(
         """
