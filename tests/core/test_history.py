@@ -222,9 +222,9 @@ def test_what_was_not_there_is_told_as_it_was_asked_for(con, path):
     assert refused.value.hint
     with pytest.raises(
         MomentNotFoundError, match="'2' is not a moment: an LSN is given"
-    ) as refused:
+    ) as by_text:
         dosql_dbapi.connect(path, as_of="2")
-    assert "lsn:2" in refused.value.hint
+    assert "lsn:2" in by_text.value.hint
     told = r"LSN -99, so many before the newest, is not .* its commits are 0 to \d"
     with pytest.raises(LsnNotAvailableError, match=told):
         dosql_dbapi.connect(path, as_of=-99)
