@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import select
-import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -34,9 +33,10 @@ class Companion:
 
         Errors: OSError, or what else comes of starting a process where that is not allowed.
         """
-        import subprocess  # it takes 5 ms, and most programs never get here
+        import socket
+        import subprocess  # they take 5 ms, and most programs never get here
 
-        self._timed_out = subprocess.TimeoutExpired
+        self._timed_out, self._no_signal = subprocess.TimeoutExpired, socket.MSG_NOSIGNAL
         # What is no string there is passed over, as the import of a module does.
         search = [_PACKAGES, *(place for place in sys.path if isinstance(place, str) and place)]
         # A socket and no pipes: a program may have SIGPIPE end it.
@@ -114,7 +114,7 @@ class Companion:
 
     def _order(self, order: str) -> None:
         try:
-            self._line.sendall(order.encode() + b"\n", socket.MSG_NOSIGNAL)
+            self._line.sendall(order.encode() + b"\n", self._no_signal)
         except OSError as error:
             raise CompanionLostError(f"the companion cannot be told to {order}: {error}") from error
 

@@ -50,9 +50,13 @@ class CyclePacing:
 
         Where it is long because somebody reads an old part of it, waiting would not help.
         """
+        return self.is_too_long(frames, uncaptured=self._uncaptured(frames))
+
+    def is_too_long(self, frames: int, *, uncaptured: int) -> bool:
+        """As `is_far_behind`, for who knows how many of the frames nobody has captured."""
         return (
             frames > _LENGTH_MAX * self._frames_min
-            and self._uncaptured(frames) > _CAPTURE_GROWTH_MAX * self._frames_min
+            and uncaptured > _CAPTURE_GROWTH_MAX * self._frames_min
         )
 
     def is_little(self, frames: int) -> bool:

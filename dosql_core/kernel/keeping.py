@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _BULK_CAPTURES_MAX = 5
 _BACKLOG_WAIT_SECONDS = 2.0
+_LOOK_AT_KEEPER_SECONDS = 0.005
 _IDLE_SECONDS = 10.0
 _NOTHING = WalState(0, 0, (0, 0), (0, 0))
 
@@ -192,10 +193,24 @@ class Keeping:
         pacing = self.pacing
         if frames >= pacing.next_frames:
             pacing.note_request(frames)
-            if self.is_keeper and pacing.is_far_behind(frames):
+            if not self.is_keeper:
+                self.maintenance.wake()  # the keeper may have died
+                self._wait_for_the_keeper()
+            elif pacing.is_far_behind(frames):
                 self.maintenance.wait_for_a_cycle(_BACKLOG_WAIT_SECONDS)
             else:
                 self.maintenance.wake()
+
+    def _wait_for_the_keeper(self) -> None:
+        """Wait as `note_frames` does, where another process captures what we write."""
+        deadline = time.monotonic() + _BACKLOG_WAIT_SECONDS
+        while not self._is_over and not self.is_keeper and time.monotonic() < deadline:
+            state = self._head.index.state()
+            captured, _ = self._head.capture.position()
+            frame = captured.frame if captured.salts == state.salts else 0
+            if not self.pacing.is_too_long(state.frames, uncaptured=state.frames - frame):
+                return
+            time.sleep(_LOOK_AT_KEEPER_SECONDS)
 
     def look(self, *, asked: bool) -> None:
         """What the maintenance thread does when it was woken, and four times a second."""

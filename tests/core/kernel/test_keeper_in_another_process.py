@@ -14,6 +14,8 @@ import pytest
 import dosql_dbapi
 from dosql_core.database import open_database
 from dosql_core.identifiers import MAIN_BRANCH_ID
+from dosql_core.kernel import keeping
+from dosql_core.options import DatabaseOptions
 from fixtures.crash import child_environment
 
 KEEPER = """
@@ -109,6 +111,28 @@ def test_nobody_gives_up_while_it_has_the_write_lock(
         con.execute("pragma busy_timeout = 0")
         with pytest.raises(dosql_dbapi.OperationalError, match="locked"):
             con.execute("insert into t values (2)")
+
+
+def test_a_fast_writer_does_not_outrun_it(
+    database_path: Path, other: OtherKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "_BACKLOG_WAIT_SECONDS", 60.0)
+    capture_bytes = 50_000
+    with (
+        open_database(database_path, DatabaseOptions(wal_capture_bytes=capture_bytes)) as database,
+        database.opened_head(MAIN_BRANCH_ID) as head,
+        contextlib.closing(
+            dosql_dbapi.connect(database_path, isolation_level=None, durability="normal")
+        ) as con,
+    ):
+        con.execute("create table t(a integer primary key, b blob)")
+        longest = 0
+        for _ in range(3000):
+            con.execute("insert or replace into t values (1, randomblob(3000))")
+            longest = max(longest, head.wal_bytes())
+        assert not head.keeping.is_keeper
+        # 24 times, and what comes while it captures
+        assert longest < 64 * capture_bytes
 
 
 def test_one_that_dies_in_a_cycle_holds_nobody_up(database_path: Path, other: OtherKeeper) -> None:
