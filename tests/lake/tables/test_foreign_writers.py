@@ -128,6 +128,7 @@ def url(lake: Lake) -> Iterator[str]:
         yield address
 
 
+@pytest.mark.filterwarnings("ignore:Delete operation did not match")  # chance may choose no row
 @pytest.mark.parametrize("version", [2, 3], ids=["v2", "v3"])
 def test_a_mirror_is_right_after_whatever_others_did(
     lake: Lake, url: str, version: int, seeded_random: random.Random, is_long_run: bool
