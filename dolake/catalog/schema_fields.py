@@ -132,7 +132,7 @@ def _children(type_: Json, prefix: str) -> list[tuple[str, int, Any]]:
                 (prefix + name, integer(item, "id", f"the field {name!r}"), item.get("type"))
             )
         return children
-    if kind in _COLLECTIONS:
+    if isinstance(kind, str) and kind in _COLLECTIONS:
         return [
             (f"{prefix}{part}", integer(type_, f"{part}-id", what), type_.get(part))
             for part in _COLLECTIONS[kind]

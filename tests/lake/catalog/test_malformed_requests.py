@@ -241,6 +241,16 @@ def mutated(body: Any, chance: random.Random) -> Any:
     return body
 
 
+@pytest.mark.parametrize("kind", [{"type": "list"}, ["list"], 7, None, "list"])
+def test_a_type_of_no_kind_is_refused(http: HttpClient, kind: object) -> None:
+    assert http("POST", "/v1/namespaces", {"namespace": ["shop"]}).status == 200
+    field = {"id": 1, "name": "a", "required": False, "type": {"type": kind}}
+    schema = {"type": "struct", "schema-id": 0, "fields": [field]}
+    answer = http("POST", "/v1/namespaces/shop/tables", {"name": "t", "schema": schema})
+    assert answer.status == 400
+    assert "the type of 'a'" in answer.json["error"]["message"]
+
+
 def test_no_request_makes_the_catalog_fail(
     http: HttpClient, catalog_server: CatalogServer, seeded_random: random.Random, is_long_run: bool
 ) -> None:
