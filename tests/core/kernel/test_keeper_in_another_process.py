@@ -106,7 +106,7 @@ def test_nobody_gives_up_while_it_has_the_write_lock(
         assert other.hears() == "locked"
         con.execute("insert into t values (1)")
         assert other.hears() == "done"
-        other.tell("0.5")
+        other.tell("60")
         assert other.hears() == "locked"
         con.execute("pragma busy_timeout = 0")
         with pytest.raises(dosql_dbapi.OperationalError, match="locked"):
