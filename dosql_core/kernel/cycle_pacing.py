@@ -122,14 +122,13 @@ class CyclePacing:
 
     def note_work(self, seconds: float) -> None:
         """So much time of a processor was spent on it."""
-        now = time.monotonic()
-        half_lives = (now - self._worked_at) / _PRESSURE_HALVES_SECONDS
-        self._worked_seconds = self._worked_seconds * 0.5**half_lives + seconds
-        self._worked_at = now
+        self._worked_seconds = self.worked_lately() + seconds
+        self._worked_at = time.monotonic()
 
     def worked_lately(self) -> float:
         """How much time of a processor that took within the last second or so; in seconds."""
-        return self._worked_seconds
+        half_lives = (time.monotonic() - self._worked_at) / _PRESSURE_HALVES_SECONDS
+        return self._worked_seconds * 0.5**half_lives
 
     def _uncaptured(self, frames: int) -> int:
         """How many frames of a WAL of that many have come since the last capture."""

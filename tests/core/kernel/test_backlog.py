@@ -70,6 +70,20 @@ def test_a_cycle_waits_for_a_long_transaction_and_is_tried_again(database_path, 
         assert head.keeping.maintenance.failure is None
 
 
+def test_work_that_was_done_long_ago_does_not_count(database_path, monkeypatch):
+    with (
+        open_database(database_path) as database,
+        database.opened_head(MAIN_BRANCH_ID) as head,
+    ):
+        pacing, now = head.keeping.pacing, time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now)
+        pacing.note_work(0.5)
+        pacing.note_work(0.5)
+        assert pacing.worked_lately() == pytest.approx(1.0, abs=0.01)
+        monkeypatch.setattr(time, "monotonic", lambda: now + 10)
+        assert pacing.worked_lately() < 0.01
+
+
 WRITE_A_MEGABYTE = """
 import sys, dosql_dbapi
 con = dosql_dbapi.connect(sys.argv[1], isolation_level=None, durability="off")
