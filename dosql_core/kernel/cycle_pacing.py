@@ -128,7 +128,8 @@ class CyclePacing:
     def worked_lately(self) -> float:
         """How much time of a processor that took within the last second or so; in seconds."""
         half_lives = (time.monotonic() - self._worked_at) / _PRESSURE_HALVES_SECONDS
-        return self._worked_seconds * 0.5**half_lives
+        faded: float = self._worked_seconds * 0.5**half_lives
+        return faded
 
     def _uncaptured(self, frames: int) -> int:
         """How many frames of a WAL of that many have come since the last capture."""
