@@ -171,7 +171,7 @@ class Keeping:
                         keeper.recycle(state)
             except BaseException:
                 head.give_spare_back(keeper.resign())
-                fcntl.flock(self._maintenance_lock, fcntl.LOCK_UN)
+                self.unlock()
                 self._stamp_before = stamp
                 raise
             self._keeper = keeper
@@ -360,11 +360,8 @@ class Keeping:
         """Have no companion any more; this process keeps the WAL again."""
         with self._lock:
             companion = self._companion
-            if companion is None:
-                return
-            if not companion.is_keeper:
-                companion.kill()
-                self._companion = None
+            if companion is None or not companion.is_keeper:
+                self.dismiss()
                 return
             with self._head.pinned():  # nobody recycles anything while nobody is the keeper
                 with self._until_lost():
@@ -373,7 +370,7 @@ class Keeping:
                 self.try_to_keep()
 
     def dismiss(self) -> None:
-        """Have no companion any more, for a head whose files are going away."""
+        """Have no companion any more, without a keeper in its place."""
         with self._lock:
             if self._companion is not None:
                 self._companion.kill()
