@@ -61,6 +61,14 @@ def write_until(condition: Callable[[], object], con: dosql_dbapi.Connection) ->
     return count
 
 
+def write_until_it_is_there(head: Head, con: dosql_dbapi.Connection) -> int:
+    """Insert numbers until there is a companion; its process id."""
+    write_until(lambda: head.keeping.companion_pid, con)
+    pid = head.keeping.companion_pid
+    assert pid is not None
+    return pid
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process runs; one that has ended and was not waited for does not."""
     try:
@@ -119,9 +127,7 @@ def test_when_it_is_killed_the_process_keeps_the_wal_itself(
         eager.opened_head(MAIN_BRANCH_ID) as head,
         contextlib.closing(connect(database_path)) as con,
     ):
-        write_until(lambda: head.keeping.companion_pid, con)
-        pid = head.keeping.companion_pid
-        assert pid is not None
+        pid = write_until_it_is_there(head, con)
         os.kill(pid, number)
         write_until(lambda: head.keeping.companion_pid is None and head.keeping.is_keeper, con)
         assert not is_alive(pid)
@@ -172,9 +178,7 @@ def test_it_is_let_go_when_nothing_is_written(
         eager.opened_head(MAIN_BRANCH_ID) as head,
         contextlib.closing(connect(database_path)) as con,
     ):
-        write_until(lambda: head.keeping.companion_pid, con)
-        pid = head.keeping.companion_pid
-        assert pid is not None
+        pid = write_until_it_is_there(head, con)
         monkeypatch.setattr(keeping, "_IDLE_SECONDS", 0.1)
         until(lambda: head.keeping.companion_pid is None and head.keeping.is_keeper)
         assert not is_alive(pid)
@@ -187,9 +191,7 @@ def test_ctrl_c_is_not_for_it(database_path: Path, eager: Database) -> None:
         eager.opened_head(MAIN_BRANCH_ID) as head,
         contextlib.closing(connect(database_path)) as con,
     ):
-        write_until(lambda: head.keeping.companion_pid, con)
-        pid = head.keeping.companion_pid
-        assert pid is not None
+        pid = write_until_it_is_there(head, con)
         os.kill(pid, signal.SIGINT)
         is_busy, frames, copied = con.execute("pragma wal_checkpoint").fetchone()
         assert not is_busy
@@ -396,9 +398,7 @@ def test_everything_is_closed_when_the_history_has_gone(database_path: Path) -> 
     database = open_database(database_path, EAGER)
     head = database.use_head(MAIN_BRANCH_ID)
     with contextlib.closing(connect(database_path)) as con:
-        write_until(lambda: head.keeping.companion_pid, con)
-        pid = head.keeping.companion_pid
-        assert pid is not None
+        pid = write_until_it_is_there(head, con)
         beside = f"{database_path}-dosql"
         while os.path.exists(beside):  # it may be writing there just now
             shutil.rmtree(beside, ignore_errors=True)
