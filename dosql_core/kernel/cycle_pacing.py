@@ -56,7 +56,7 @@ class CyclePacing:
         """As `is_far_behind`, for who knows how many of the frames nobody has captured."""
         return (
             frames > _LENGTH_MAX * self._frames_min
-            and uncaptured > _CAPTURE_GROWTH_MAX * self._frames_min
+            and uncaptured >= _CAPTURE_GROWTH_MAX * self._frames_min
         )
 
     def is_little(self, frames: int) -> bool:
