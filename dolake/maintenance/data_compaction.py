@@ -27,7 +27,7 @@ from dolake.tables.data_file import (
     read_columns,
 )
 from dolake.tables.lake_table import LakeTable, carried_summary
-from dolake.tables.manifest_files import DataFile, ManifestEntry
+from dolake.tables.manifests import DataFile, ManifestEntry
 from dolake.tables.mirrored_files import resolved_row_ids
 from dolake.tables.position_deletes import packed_deletes
 from dolake.tables.schema_mapping import arrow_type

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from dolake.tables.manifest_files import DataFile
+from dolake.tables.manifests import DataFile
 from dolake.tables.partitioning import PartitionField, bucket
 
 _FLIPPED = {

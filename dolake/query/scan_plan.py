@@ -20,7 +20,7 @@ from dolake.catalog.table_metadata import current_schema
 from dolake.errors import LakeQueryError
 from dolake.query.column_types import default_literal, duckdb_type, quoted_name, quoted_text
 from dolake.query.file_pruning import FilePruning, PrunableColumn
-from dolake.tables.manifest_files import DataFile
+from dolake.tables.manifests import DataFile
 from dolake.tables.partitioning import bound_fields
 from dolake.tables.snapshot_contents import FileDeletes, SnapshotContents, schema_by_id
 from dolake.warehouse import Warehouse

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dolake.errors import ObjectNotFoundError
-from dolake.tables.manifest_files import Content, DataFile
+from dolake.tables.manifests import Content, DataFile
 from dolake.tables.single_values import lower_bound, upper_bound
 from dolake.warehouse import Warehouse
 

@@ -19,7 +19,7 @@ from dolake.catalog.table_registry import LoadedTable
 from dolake.errors import ObjectStoreError
 from dolake.tables.data_file import describe_rows, pack_rows
 from dolake.tables.key_index import Integers
-from dolake.tables.manifest_files import DataFile
+from dolake.tables.manifests import DataFile
 from dolake.tables.partitioning import bound_fields, parse_transform, split_by_partition
 from dolake.tables.schema_mapping import Layout, layout_of_property, same_fields, settled
 from dolake.tables.snapshot_commit import new_file_path, write_files

@@ -30,7 +30,7 @@ from dolake.tables.key_index import (
 )
 from dolake.tables.lake_table import FIRST_LSN, KEY, LakeTable, SchemaUpdate, with_lineage
 from dolake.tables.layout_changes import converted_rows, written_layout
-from dolake.tables.manifest_files import DataFile, ManifestEntry, Status
+from dolake.tables.manifests import DataFile, ManifestEntry, Status
 from dolake.tables.mirrored_files import (
     FileChanges,
     MirroredFile,

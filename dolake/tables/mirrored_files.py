@@ -27,7 +27,7 @@ from dolake.tables.key_index import (
     locations_of,
     positions_of,
 )
-from dolake.tables.manifest_files import ManifestEntry
+from dolake.tables.manifests import ManifestEntry
 from dolake.tables.row_tables import key_fields, keys_of_table
 from dolake.tables.schema_mapping import Layout
 from dolake.tables.snapshot_contents import SnapshotContents, load_deletes

@@ -8,7 +8,7 @@ from pyroaring import BitMap
 
 from dolake.tables.deletion_vector import FILE_PATH_FIELD_ID, pack_position_deletes, pack_puffin
 from dolake.tables.lake_table import LakeTable
-from dolake.tables.manifest_files import Content, DataFile
+from dolake.tables.manifests import Content, DataFile
 from dolake.tables.snapshot_commit import new_file_path
 
 

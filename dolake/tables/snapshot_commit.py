@@ -12,15 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dolake.tables.manifest_files import (
+from dolake.tables.manifest_files import pack_manifest, pack_manifest_list
+from dolake.tables.manifests import (
     Content,
     DataFile,
     Manifest,
     ManifestEntry,
     Status,
     describe_manifest,
-    pack_manifest,
-    pack_manifest_list,
 )
 from dolake.tables.partitioning import PartitionField, bound_fields
 from dolake.tables.snapshot_contents import SnapshotContents, spec_by_id

@@ -13,13 +13,12 @@ from pyroaring import BitMap
 
 from dolake.errors import ForeignDeletesError, SnapshotNotFoundError
 from dolake.tables.deletion_vector import unpack_position_deletes, unpack_vector
-from dolake.tables.manifest_files import (
+from dolake.tables.manifest_files import unpack_manifest, unpack_manifest_list
+from dolake.tables.manifests import (
     Content,
     DataFile,
     Manifest,
     ManifestEntry,
-    unpack_manifest,
-    unpack_manifest_list,
 )
 from dolake.warehouse import Warehouse
 

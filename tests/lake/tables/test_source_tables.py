@@ -213,7 +213,7 @@ def test_equality_deletes_of_others_stop_a_mirror_with_a_reason(lake: Lake) -> N
 
     from dolake.catalog.table_registry import TableChange
     from dolake.tables.lake_table import LakeTable
-    from dolake.tables.manifest_files import Content
+    from dolake.tables.manifests import Content
     from dolake.tables.snapshot_commit import SnapshotCommit
     from dolake.tables.snapshot_contents import current_schema
 
