@@ -22,6 +22,7 @@ from dolake.errors import (
     ObjectStoreAccessError,
     ObjectStoreError,
 )
+from dosql_core.errors import OperationalError
 
 _CONNECT_SECONDS = 5
 _REQUEST_SECONDS = 60
@@ -163,6 +164,11 @@ class Warehouse:
         elif paths:
             with contextlib.suppress(ObjectNotFoundError), _translated(paths[0]):
                 obstore.delete(self._store, paths)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Remove objects that no metadata names; those that cannot go now are orphans to sweep."""
+        with contextlib.suppress(OperationalError):
+            self.delete(names)
 
     def _sync(self, path: str) -> None:
         """Make a file of a local folder, and its name, survive a power cut."""

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from starlette.responses import JSONResponse, Response
 
+from dolake.catalog.identifiers import Kind, TableIdentifier, levels_of
 from dolake.catalog.json_fields import (
     Json,
     boolean,
@@ -22,8 +23,7 @@ from dolake.catalog.json_fields import (
     text,
     texts,
 )
-from dolake.catalog.pointers import Kind, TableIdentifier
-from dolake.catalog.rest_calls import Call, levels_of
+from dolake.catalog.rest_calls import Call
 from dolake.catalog.rest_errors import error_response
 from dolake.catalog.storage_access import storage_config, storage_credentials
 from dolake.catalog.table_metadata import only_referenced_snapshots
@@ -43,7 +43,7 @@ def list_namespaces(call: Call) -> Response:
     return _page(
         call,
         "namespaces",
-        lambda after, limit: call.registry.pointers.namespaces(parent, after=after, limit=limit),
+        lambda after, limit: call.registry.namespaces.below(parent, after=after, limit=limit),
         list,
     )
 
@@ -51,22 +51,22 @@ def list_namespaces(call: Call) -> Response:
 def create_namespace(call: Call) -> Response:
     namespace = tuple(texts(call.json, "namespace", "the request"))
     properties = properties_of(call.json, "properties", "the request")
-    call.registry.create_namespace(namespace, properties)
+    call.registry.namespaces.create(namespace, properties)
     return JSONResponse({"namespace": namespace, "properties": properties})
 
 
 def load_namespace(call: Call) -> Response:
-    properties = call.registry.namespace_properties(call.namespace)
+    properties = call.registry.namespaces.properties(call.namespace)
     return JSONResponse({"namespace": call.namespace, "properties": properties})
 
 
 def namespace_exists(call: Call) -> Response:
-    call.registry.namespace_properties(call.namespace)
+    call.registry.namespaces.properties(call.namespace)
     return Response(status_code=204)
 
 
 def drop_namespace(call: Call) -> Response:
-    call.registry.drop_namespace(call.namespace)
+    call.registry.namespaces.drop(call.namespace)
     return Response(status_code=204)
 
 
@@ -78,7 +78,7 @@ def update_namespace(call: Call) -> Response:
         return error_response(
             422, "UnprocessableEntityException", f"{both} are to be removed and to be set"
         )
-    removed, missing = call.registry.pointers.change_namespace(call.namespace, removals, updates)
+    removed, missing = call.registry.namespaces.change(call.namespace, removals, updates)
     return JSONResponse({"updated": list(updates), "removed": removed, "missing": missing})
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dolake.catalog.identifiers import Namespace, TableIdentifier, levels_of
 from dolake.catalog.json_fields import Json, object_of
-from dolake.catalog.pointers import LEVEL_SEPARATOR, Namespace, TableIdentifier
 from dolake.catalog.table_registry import TableRegistry
 
 
@@ -70,8 +70,3 @@ class Call:
         """Whether the client asks for keys and may have them."""
         asked = self.headers.get("x-iceberg-access-delegation", "")
         return self.options.vends_credentials and "vended-credentials" in asked
-
-
-def levels_of(joined: str) -> Namespace:
-    """A namespace as a path or a query gives it: levels joined by the unit separator."""
-    return tuple(joined.split(LEVEL_SEPARATOR))

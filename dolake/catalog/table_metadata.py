@@ -194,11 +194,6 @@ def only_referenced_snapshots(metadata: Json) -> Json:
     return {**metadata, "snapshots": kept}
 
 
-def serialized(metadata: Json) -> bytes:
-    """The metadata as it is written to a file."""
-    return orjson.dumps(metadata)
-
-
 def parsed_json(raw: bytes) -> Any:
     """What a JSON file, plain or compressed by gzip, holds."""
     try:

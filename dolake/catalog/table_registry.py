@@ -7,9 +7,6 @@ one transaction. The REST routes and our own writers are both callers of `TableR
 from __future__ import annotations
 
 import contextlib
-import gzip
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +14,9 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 
 import dosql_dbapi
+from dolake.catalog.catalog_database import CatalogDatabase
+from dolake.catalog.commit_turns import CommitTurns
+from dolake.catalog.identifiers import Kind, Namespace, TableIdentifier, checked_names, shown_name
 from dolake.catalog.json_fields import Json
 from dolake.catalog.locations import (
     free_location,
@@ -25,24 +25,15 @@ from dolake.catalog.locations import (
     next_metadata_location,
     remove_files,
 )
-from dolake.catalog.pointers import (
-    Kind,
-    Namespace,
-    OvertakenError,
-    Pointer,
-    Pointers,
-    Swap,
-    TableIdentifier,
-    checked_names,
-    shown_name,
-)
+from dolake.catalog.metadata_files import TableMetadataFiles, write_metadata
+from dolake.catalog.namespaces import Namespaces
+from dolake.catalog.pointers import OvertakenError, Pointer, Pointers, Swap
 from dolake.catalog.requirements import check_requirements, creates_table
 from dolake.catalog.table_metadata import (
     apply_updates,
     checked_metadata,
     metadata_from_updates,
     new_table_metadata,
-    serialized,
 )
 from dolake.catalog.view_registry import ViewRegistry
 from dolake.errors import (
@@ -54,7 +45,6 @@ from dolake.errors import (
 )
 from dolake.warehouse import Warehouse
 
-_METADATA_KEPT_MAX = 256
 _DELETE_OLD_METADATA = "write.metadata.delete-after-commit.enabled"
 
 
@@ -98,12 +88,13 @@ class TableRegistry:
 
     def __init__(self, database: str | Path, warehouse: Warehouse, *, as_of: Any = None) -> None:
         self.warehouse = warehouse
-        self.pointers = Pointers(database, as_of=as_of)
+        self._path = database
+        self._database = CatalogDatabase(database, as_of=as_of)
+        self.namespaces = Namespaces(self._database)
+        self.pointers = Pointers(self._database)
         self.views = ViewRegistry(self.pointers, warehouse)
-        self._database = database
-        self._metadata: OrderedDict[str, Json] = OrderedDict()
-        self._metadata_lock = threading.Lock()
-        self._turns = _Turns()
+        self._metadata_files = TableMetadataFiles(warehouse)
+        self._turns = CommitTurns()
 
     def __enter__(self) -> Self:
         return self
@@ -118,43 +109,16 @@ class TableRegistry:
 
     def close(self) -> None:
         """Close the catalog's connections to its database."""
-        self.pointers.close()
+        self._database.close()
 
     @property
     def lsn(self) -> int:
         """The LSN of the catalog's database: `as_of(lsn)` gives this state again."""
-        return self.pointers.lsn
+        return self._database.lsn
 
     def as_of(self, moment: Any) -> TableRegistry:
         """The catalog as it was at a moment: an LSN, a time, "snapshot:name"...; close it after."""
-        return TableRegistry(self._database, self.warehouse, as_of=moment)
-
-    # -- namespaces --------------------------------------------------------------------------------
-
-    def create_namespace(
-        self,
-        namespace: Namespace,
-        properties: dict[str, str] | None = None,
-        *,
-        if_not_exists: bool = False,
-    ) -> None:
-        """Make a namespace; the namespace above it must be there.
-
-        Errors: AlreadyExistsError, NamespaceNotFoundError.
-        """
-        self.pointers.add_namespace(tuple(namespace), properties or {}, if_not_exists=if_not_exists)
-
-    def list_namespaces(self, parent: Namespace = ()) -> list[Namespace]:
-        """The namespaces directly below a parent, or at the top."""
-        return self.pointers.namespaces(tuple(parent))
-
-    def namespace_properties(self, namespace: Namespace) -> dict[str, str]:
-        """The properties of a namespace. Errors: NamespaceNotFoundError."""
-        return self.pointers.namespace_properties(tuple(namespace))
-
-    def drop_namespace(self, namespace: Namespace) -> None:
-        """Remove an empty namespace. Errors: NamespaceNotFoundError, NamespaceNotEmptyError."""
-        self.pointers.drop_namespace(tuple(namespace))
+        return TableRegistry(self._path, self.warehouse, as_of=moment)
 
     # -- tables ------------------------------------------------------------------------------------
 
@@ -205,7 +169,7 @@ class TableRegistry:
         Errors: AlreadyExistsError, NamespaceNotFoundError, TableMetadataError.
         """
         checked_names(identifier)
-        self._must_be_free(identifier)
+        self.pointers.must_be_free(tuple(identifier))
         metadata = new_table_metadata(
             schema,
             location=self._location(identifier, location),
@@ -218,8 +182,7 @@ class TableRegistry:
 
     def load_table(self, identifier: TableIdentifier) -> LoadedTable:
         """A table as it is now. Errors: TableNotFoundError."""
-        pointer = self._pointer(identifier)
-        return LoadedTable(pointer.identifier, self._read(pointer), pointer.metadata_location)
+        return self._load(self._pointer(identifier))
 
     def load_tables(self, identifiers: Sequence[TableIdentifier]) -> list[LoadedTable]:
         """Several tables as they are at one moment. Errors: TableNotFoundError."""
@@ -228,9 +191,7 @@ class TableRegistry:
         for identifier, pointer in zip(identifiers, found, strict=True):
             if pointer is None or pointer.kind != "table":
                 raise _no_such_table(identifier)
-            loaded.append(
-                LoadedTable(pointer.identifier, self._read(pointer), pointer.metadata_location)
-            )
+            loaded.append(self._load(pointer))
         return loaded
 
     def table_exists(self, identifier: TableIdentifier) -> bool:
@@ -317,7 +278,7 @@ class TableRegistry:
             with self._all_or_none(prepared):
                 self.pointers.swap_in_turn(work)
             for item in prepared:
-                self.warehouse.delete(item.outdated)
+                self.warehouse.forget(item.outdated)
             return [self._loaded(item) for item in prepared]
 
     def _prepare(self, change: TableChange) -> _Prepared:
@@ -329,7 +290,7 @@ class TableRegistry:
                     f"there is a {before.kind} {shown_name(identifier)} already"
                 )
             checked_names(identifier)
-            self.pointers.namespace_properties(identifier[:-1])
+            self.namespaces.properties(identifier[:-1])
             check_requirements(None, change.requirements)
             metadata = metadata_from_updates(
                 change.updates, default_location=self._location(identifier, None)
@@ -339,7 +300,7 @@ class TableRegistry:
             return self._prepared(identifier, None, metadata, None)
         if before is None or before.kind != "table":
             raise _no_such_table(identifier)
-        base = self._read(before)
+        base = self._metadata_files.read(before.metadata_location)
         check_requirements(base, change.requirements)
         metadata = apply_updates(base, change.updates, metadata_location=before.metadata_location)
         if metadata["location"] != base["location"]:
@@ -365,12 +326,8 @@ class TableRegistry:
         )
 
     def _write(self, prepared: _Prepared) -> None:
-        if prepared.after == prepared.before:
-            return
-        raw = serialized(prepared.metadata)
-        if prepared.after.metadata_location.endswith(".gz.metadata.json"):
-            raw = gzip.compress(raw)
-        self.warehouse.write_if_absent(prepared.after.metadata_location, raw)
+        if prepared.after != prepared.before:
+            write_metadata(self.warehouse, prepared.after.metadata_location, prepared.metadata)
 
     @contextlib.contextmanager
     def _all_or_none(self, prepared: Sequence[_Prepared]) -> Iterator[None]:
@@ -398,11 +355,9 @@ class TableRegistry:
         ) and any(item.before != item.after for item in prepared)
 
     def _forget(self, prepared: Sequence[_Prepared]) -> None:
-        # Should this fail, the files are named by nobody, and the sweep of orphans finds them.
-        with contextlib.suppress(dosql_dbapi.OperationalError):
-            self.warehouse.delete(
-                [item.after.metadata_location for item in prepared if item.after != item.before]
-            )
+        self.warehouse.forget(
+            item.after.metadata_location for item in prepared if item.after != item.before
+        )
 
     # -- what is there -----------------------------------------------------------------------------
 
@@ -412,35 +367,15 @@ class TableRegistry:
             raise _no_such_table(identifier)
         return pointer
 
-    def _read(self, pointer: Pointer) -> Json:
-        """The metadata of a pointer. Metadata files never change, so those read last are kept."""
+    def _load(self, pointer: Pointer) -> LoadedTable:
         place = pointer.metadata_location
-        with self._metadata_lock:
-            metadata = self._metadata.get(place)
-            if metadata is not None:
-                self._metadata.move_to_end(place)
-                return metadata
-        metadata = checked_metadata(self.warehouse.read(place))
-        self._keep(place, metadata)
-        return metadata
-
-    def _keep(self, place: str, metadata: Json) -> None:
-        with self._metadata_lock:
-            self._metadata[place] = metadata
-            while len(self._metadata) > _METADATA_KEPT_MAX:
-                self._metadata.popitem(last=False)
+        return LoadedTable(pointer.identifier, self._metadata_files.read(place), place)
 
     def _loaded(self, prepared: _Prepared) -> LoadedTable:
-        self._keep(prepared.after.metadata_location, prepared.metadata)
+        self._metadata_files.keep(prepared.after.metadata_location, prepared.metadata)
         return LoadedTable(
             prepared.after.identifier, prepared.metadata, prepared.after.metadata_location
         )
-
-    def _must_be_free(self, identifier: TableIdentifier) -> None:
-        self.pointers.namespace_properties(tuple(identifier[:-1]))
-        there = self.pointers.find(tuple(identifier))
-        if there is not None:
-            raise AlreadyExistsError(f"there is a {there.kind} {shown_name(identifier)} already")
 
     def _location(self, identifier: TableIdentifier, wanted: str | None) -> str:
         """Where a new table goes: where it wants to, if that is nobody else's, or a free place."""
@@ -448,7 +383,7 @@ class TableRegistry:
             return free_location(
                 self.warehouse,
                 tuple(identifier),
-                lambda location: bool(self.pointers.at_location(location)),
+                self.pointers.is_taken,
             )
         location = inside(self.warehouse, wanted, "the location")
         others = self.pointers.at_location(location)
@@ -459,7 +394,8 @@ class TableRegistry:
         return location
 
     def _must_be_purgeable(self, pointer: Pointer) -> None:
-        if self._read(pointer)["properties"].get("gc.enabled", "true").lower() == "false":
+        properties = self._load(pointer).metadata["properties"]
+        if properties.get("gc.enabled", "true").lower() == "false":
             raise TableMetadataError(
                 f"{shown_name(pointer.identifier)} has gc.enabled=false: its files may not be "
                 "purged"
@@ -474,40 +410,6 @@ class TableRegistry:
                 f"{shown_name(others[0])} keeps files in {pointer.location}, too: drop "
                 f"{shown_name(pointer.identifier)} without purging it"
             )
-
-
-class _Turns:
-    """Who of this process commits to a table waits for the one before, so that nobody starves.
-
-    Between processes the pointer's compare-and-swap decides; this only spares work.
-    """
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._locks: dict[TableIdentifier, tuple[threading.Lock, int]] = {}
-
-    @contextlib.contextmanager
-    def of(self, identifiers: Sequence[TableIdentifier]) -> Iterator[None]:
-        with contextlib.ExitStack() as stack:
-            for identifier in sorted(identifiers):  # in one order, so that nobody waits in a circle
-                stack.enter_context(self._turn(identifier))
-            yield
-
-    @contextlib.contextmanager
-    def _turn(self, identifier: TableIdentifier) -> Iterator[None]:
-        with self._guard:
-            lock, users = self._locks.get(identifier, (threading.Lock(), 0))
-            self._locks[identifier] = (lock, users + 1)
-        try:
-            with lock:
-                yield
-        finally:
-            with self._guard:
-                lock, users = self._locks[identifier]
-                if users == 1:
-                    del self._locks[identifier]
-                else:
-                    self._locks[identifier] = (lock, users - 1)
 
 
 def _pointer_to(

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
+from dolake.catalog.identifiers import Namespace, TableIdentifier, checked_names, shown_name
 from dolake.catalog.json_fields import Json
 from dolake.catalog.locations import free_location, inside, next_metadata_location
-from dolake.catalog.pointers import (
-    Namespace,
-    OvertakenError,
-    Pointer,
-    Pointers,
-    Swap,
-    TableIdentifier,
-    checked_names,
-    shown_name,
-)
+from dolake.catalog.metadata_files import write_metadata
+from dolake.catalog.pointers import OvertakenError, Pointer, Pointers, Swap
 from dolake.catalog.view_metadata import (
     apply_view_updates,
     check_view_requirements,
@@ -29,7 +19,6 @@ from dolake.catalog.view_metadata import (
 from dolake.errors import (
     AlreadyExistsError,
     LakeViewNotFoundError,
-    ObjectStoreError,
 )
 from dolake.warehouse import Warehouse
 
@@ -68,16 +57,9 @@ class ViewRegistry:
         Errors: AlreadyExistsError, NamespaceNotFoundError, TableMetadataError.
         """
         checked_names(identifier)
-        self._pointers.namespace_properties(tuple(identifier[:-1]))
-        there = self._pointers.find(tuple(identifier))
-        if there is not None:
-            raise AlreadyExistsError(f"there is a {there.kind} {shown_name(identifier)} already")
+        self._pointers.must_be_free(tuple(identifier))
         if location is None:
-            location = free_location(
-                self._warehouse,
-                tuple(identifier),
-                lambda place: bool(self._pointers.at_location(place)),
-            )
+            location = free_location(self._warehouse, tuple(identifier), self._pointers.is_taken)
         location = inside(self._warehouse, location, "the location")
         metadata = new_view_metadata(schema, version, location=location, properties=properties)
         return self._swapped(self._pointers.swap, tuple(identifier), None, metadata)
@@ -151,13 +133,11 @@ class ViewRegistry:
     ) -> LoadedView:
         previous = before.metadata_location if before else None
         place = next_metadata_location(self._warehouse, metadata, previous)
-        self._warehouse.write_if_absent(place, orjson.dumps(metadata))
+        write_metadata(self._warehouse, place, metadata)
         try:
             swap([(before, _pointer_to(identifier, metadata, place))])
         except (OvertakenError, AlreadyExistsError):
-            # Should this fail, nobody names the file, and the sweep of orphans finds it.
-            with contextlib.suppress(ObjectStoreError):
-                self._warehouse.delete([place])
+            self._warehouse.forget([place])
             raise
         return LoadedView(identifier, metadata, place)
 

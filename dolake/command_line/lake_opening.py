@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dolake.catalog.pointers import TableIdentifier
+from dolake.catalog.identifiers import TableIdentifier
 from dolake.catalog.table_registry import TableRegistry
 from dolake.lake import Lake
 from dolake.settings import FlushPolicy
@@ -104,10 +104,10 @@ def table_identifiers(
                 raise UsageError(f"{name!r} names no table", hint="it is written source.table")
         return [tuple(name.split(".")) for name in names]
     found: list[TableIdentifier] = []
-    waiting = sorted(registry.list_namespaces())
+    waiting = sorted(registry.namespaces.below())
     while waiting:
         namespace = waiting.pop(0)
-        waiting = sorted(registry.list_namespaces(namespace)) + waiting
+        waiting = sorted(registry.namespaces.below(namespace)) + waiting
         found += sorted(registry.list_tables(namespace))
     return found
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from starlette.routing import BaseRoute, Mount
 
-from dolake.catalog.pointers import TableIdentifier
+from dolake.catalog.identifiers import TableIdentifier
 from dolake.catalog.rest_calls import RestOptions
 from dolake.catalog.rest_routes import catalog_application
 from dolake.command_line.lake_opening import (

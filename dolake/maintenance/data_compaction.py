@@ -7,7 +7,6 @@ else's came in between; if one did, only the translation is done again.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,9 +16,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from dolake.catalog.pointers import TableIdentifier
+from dolake.catalog.identifiers import TableIdentifier
 from dolake.catalog.table_registry import TableChange, TableRegistry
-from dolake.errors import CommitConflictError, ObjectNotFoundError, ObjectStoreError
+from dolake.errors import CommitConflictError, ObjectNotFoundError
 from dolake.maintenance.maintenance_policy import CompactionPolicy
 from dolake.tables.data_file import (
     LINEAGE_FIELDS,
@@ -177,7 +176,7 @@ def _compact_group(
                     f"other commits to {'.'.join(table.identifier)} came first {conflicts} times"
                 )
     except _OvertakenError:
-        table.forget_files(file.file_path for file in outputs)
+        table.warehouse.forget(file.file_path for file in outputs)
         return CompactionResult(conflicts=conflicts, groups_overtaken=1)
     dead = sum(len(source.deleted) for source in sources)
     return CompactionResult(len(sources), len(outputs), rows.num_rows, dead, conflicts)
@@ -287,7 +286,6 @@ def committed_or_not(
     try:
         registry.commit([TableChange(table.identifier, snapshot.requirements, snapshot.updates)])
     except CommitConflictError:
-        with contextlib.suppress(ObjectStoreError):
-            table.forget_files([*more_paths, *snapshot.paths])
+        table.warehouse.forget([*more_paths, *snapshot.paths])
         return False
     return True

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import msgspec
 
-from dolake.catalog.pointers import TableIdentifier
+from dolake.catalog.identifiers import TableIdentifier
 from dolake.catalog.table_registry import TableRegistry
 from dolake.errors import MaintenanceFailedError
 from dolake.maintenance.maintenance_policy import MaintenancePolicy

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dolake.catalog.pointers import TableIdentifier
+from dolake.catalog.identifiers import TableIdentifier
 from dolake.catalog.table_registry import TableRegistry
 from dolake.errors import CommitConflictError
 from dolake.maintenance.data_compaction import committed_or_not

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from dolake.catalog.pointers import Namespace, TableIdentifier
+from dolake.catalog.identifiers import Namespace, TableIdentifier
 from dolake.catalog.table_registry import LoadedTable, TableRegistry
 from dolake.maintenance.snapshot_expiry import files_of_snapshots, live_files_of
 from dolake.warehouse import Warehouse
@@ -68,7 +68,7 @@ def named_files(warehouse: Warehouse, loaded: LoadedTable) -> set[str]:
 def all_tables(registry: TableRegistry, parent: Namespace = ()) -> list[TableIdentifier]:
     """Every table of a catalog, or of a namespace and those in it."""
     found = list(registry.list_tables(parent)) if parent else []
-    for namespace in registry.list_namespaces(parent):
+    for namespace in registry.namespaces.below(parent):
         found += all_tables(registry, namespace)
     return found
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dolake.catalog.pointers import TableIdentifier
+from dolake.catalog.identifiers import TableIdentifier
 from dolake.catalog.table_registry import TableChange, TableRegistry
 from dolake.maintenance.maintenance_policy import ExpiryPolicy
 from dolake.tables.lake_table import watermarked_snapshot

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from dolake.catalog.pointers import Namespace, TableIdentifier
+from dolake.catalog.identifiers import Namespace, TableIdentifier
 from dolake.catalog.table_registry import TableRegistry
 from dolake.errors import (
     CommitConflictError,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dolake.catalog.pointers import TableIdentifier
+from dolake.catalog.identifiers import TableIdentifier
 from dolake.catalog.table_registry import TableRegistry
 from dolake.errors import LakeCorruptError, ObjectNotFoundError
 from dolake.tables.snapshot_contents import SnapshotContents, load_contents, load_deletes

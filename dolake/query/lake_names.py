@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dolake.catalog.pointers import Kind, Pointer, TableIdentifier
+from dolake.catalog.identifiers import Kind, TableIdentifier
+from dolake.catalog.pointers import Pointer
 from dolake.catalog.table_registry import TableRegistry
 from dolake.errors import LakeQueryError, TableNotFoundError
 from dolake.query.query_text import ViewText
@@ -21,7 +22,7 @@ class LakeNames:
         found = self._find(levels, "table")
         if found is not None:
             return found.identifier
-        if len(levels) == 1 and len(namespaces := self._registry.pointers.namespaces()) != 1:
+        if len(levels) == 1 and len(namespaces := self._registry.namespaces.below()) != 1:
             raise LakeQueryError(
                 f"{levels[0]!r} names no namespace, and the lake has {len(namespaces)} of them",
                 hint="write namespace.table",
@@ -59,7 +60,7 @@ class LakeNames:
     def _candidates(self, levels: tuple[str, ...]) -> Iterator[TableIdentifier]:
         """The identifiers a name may stand for: dots in a part may be levels of a namespace."""
         if len(levels) == 1:
-            namespaces = self._registry.pointers.namespaces()
+            namespaces = self._registry.namespaces.below()
             if len(namespaces) != 1:
                 return
             levels = (*namespaces[0], *levels)

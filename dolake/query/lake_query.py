@@ -12,8 +12,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from dolake.catalog.identifiers import TableIdentifier
 from dolake.catalog.json_fields import Json
-from dolake.catalog.pointers import TableIdentifier
 from dolake.catalog.table_registry import LoadedTable, TableRegistry
 from dolake.errors import LakeQueryError, LsnNotInLakeError
 from dolake.query.change_replay import replayed_until

@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from dolake.catalog.pointers import TableIdentifier
+from dolake.catalog.identifiers import TableIdentifier
 from dolake.query.column_types import quoted_name, quoted_text
 from dolake.query.query_result import TableRead
 from dolake.query.query_text import SCHEMA, TableReference

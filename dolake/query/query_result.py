@@ -11,8 +11,8 @@ from typing import Self
 import duckdb
 import pyarrow as pa
 
+from dolake.catalog.identifiers import TableIdentifier
 from dolake.catalog.json_fields import Json
-from dolake.catalog.pointers import TableIdentifier
 from dolake.errors import LakeQueryError, LakeQueryTimeoutError
 from dolake.query.scan_plan import TablePlan
 

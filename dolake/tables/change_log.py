@@ -191,7 +191,7 @@ class ChangeLog:
     def failed(self, *, is_certain: bool) -> None:
         """What was prepared is not committed; its files go if that is certain."""
         if self._prepared is not None and is_certain:
-            self.table.forget_files(self._prepared.new_paths)
+            self.table.warehouse.forget(self._prepared.new_paths)
             self._prepared = None
 
     def follow(self, loaded: LoadedTable) -> bool:

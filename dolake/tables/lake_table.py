@@ -5,8 +5,7 @@ What mirrors and change logs share; it knows no keys and stages nothing.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dolake.catalog.pointers import TableIdentifier
+from dolake.catalog.identifiers import TableIdentifier
 from dolake.catalog.table_registry import LoadedTable
-from dolake.errors import ObjectStoreError
 from dolake.tables.data_file import describe_rows, pack_rows
 from dolake.tables.key_index import Integers
 from dolake.tables.manifests import DataFile
@@ -192,11 +190,6 @@ class LakeTable:
             files.append((described, places))
         write_files(self.warehouse, written)
         return files
-
-    def forget_files(self, paths: Iterable[str]) -> None:
-        """Remove files whose commit failed; what cannot be removed now is an orphan to be swept."""
-        with contextlib.suppress(ObjectStoreError):
-            self.warehouse.delete(list(paths))
 
 
 def watermarked_snapshot(metadata: Mapping[str, Any], ref: str) -> Mapping[str, Any] | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dolake.catalog.pointers import TableIdentifier
+from dolake.catalog.identifiers import TableIdentifier
 from dolake.catalog.table_registry import LoadedTable, TableChange, TableRegistry
 from dolake.changes import (
     ROWID_KEY,
@@ -94,7 +94,7 @@ class SourceTables:
         self.last_commit: SourceCommit | None = None
         self._in_doubt: list[Mirror | ChangeLog] = []
         for levels in range(1, len(self.namespace) + 1):
-            registry.create_namespace(self.namespace[:levels], if_not_exists=True)
+            registry.namespaces.create(self.namespace[:levels], if_not_exists=True)
         for identifier in registry.list_tables(self.namespace):
             self._open(registry.load_table(identifier))
         newest = max(self._all(), key=lambda t: t.table.watermark(), default=None)

@@ -41,7 +41,7 @@ def test_commits_of_killed_processes_are_whole_and_kept(
 ) -> None:
     database = tmp_path / "catalog.db"
     with TableRegistry(database, Warehouse(tmp_path / "lake")) as registry:
-        registry.create_namespace(("shop",))
+        registry.namespaces.create(("shop",))
         for table in ("a", "b"):
             registry.create_table(("shop", table), SCHEMA)
     acknowledged: set[str] = set()

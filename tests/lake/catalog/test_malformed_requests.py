@@ -283,6 +283,6 @@ def test_no_request_makes_the_catalog_fail(
             assert answer.json["error"]["message"] and answer.json["error"]["type"]
     assert statuses.get(400, 0) > 50, statuses  # or the bodies were not odd enough
     # What got through left tables that can be read.
-    for namespace in catalog_server.registry.list_namespaces():
+    for namespace in catalog_server.registry.namespaces.below():
         for table in catalog_server.registry.list_tables(namespace):
             catalog_server.registry.load_table(table)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import orjson
 import pytest
 
 pytest.importorskip("orjson")
@@ -16,7 +17,6 @@ from dolake.catalog.table_metadata import (
     current_snapshot,
     metadata_from_updates,
     new_table_metadata,
-    serialized,
 )
 from dolake.errors import CommitConflictError, TableMetadataError
 
@@ -41,10 +41,10 @@ def table(version: int = 2, *columns: str) -> dict[str, Any]:
 
 
 def changed(metadata: dict[str, Any], *updates: dict[str, Any], now: int = NOW) -> dict[str, Any]:
-    before = serialized(metadata)
+    before = orjson.dumps(metadata)
     after = apply_updates(metadata, updates, metadata_location="old.json", now_ms=now)
-    assert serialized(metadata) == before  # what it was made from stays as it is
-    assert checked_metadata(serialized(after)) == after
+    assert orjson.dumps(metadata) == before  # what it was made from stays as it is
+    assert checked_metadata(orjson.dumps(after)) == after
     return after
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from dolake.errors import (
     CommitConflictError,
     NamespaceNotEmptyError,
     NamespaceNotFoundError,
+    ObjectStoreError,
     TableMetadataError,
     TableNotFoundError,
 )
@@ -38,7 +39,7 @@ SCHEMA: dict[str, Any] = {
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[TableRegistry]:
     with TableRegistry(tmp_path / "catalog.db", Warehouse(tmp_path / "lake")) as opened:
-        opened.create_namespace(("shop",))
+        opened.namespaces.create(("shop",))
         yield opened
 
 
@@ -80,33 +81,33 @@ def test_another_registry_of_the_same_files_sees_the_table(
 
 
 def test_namespaces_are_nested(registry: TableRegistry) -> None:
-    registry.create_namespace(("shop", "eu"), {"owner": "me"})
-    registry.create_namespace(("shop", "eu", "de"))
-    registry.create_namespace(("shop!",))  # sorts right behind "shop" and its separator
-    assert registry.list_namespaces() == [("shop",), ("shop!",)]
-    assert registry.list_namespaces(("shop",)) == [("shop", "eu")]
-    assert registry.list_namespaces(("shop", "eu")) == [("shop", "eu", "de")]
-    assert registry.namespace_properties(("shop", "eu")) == {"owner": "me"}
+    registry.namespaces.create(("shop", "eu"), {"owner": "me"})
+    registry.namespaces.create(("shop", "eu", "de"))
+    registry.namespaces.create(("shop!",))  # sorts right behind "shop" and its separator
+    assert registry.namespaces.below() == [("shop",), ("shop!",)]
+    assert registry.namespaces.below(("shop",)) == [("shop", "eu")]
+    assert registry.namespaces.below(("shop", "eu")) == [("shop", "eu", "de")]
+    assert registry.namespaces.properties(("shop", "eu")) == {"owner": "me"}
     with pytest.raises(NamespaceNotFoundError):
-        registry.create_namespace(("zoo", "cats"))
+        registry.namespaces.create(("zoo", "cats"))
     with pytest.raises(NamespaceNotFoundError):
-        registry.list_namespaces(("zoo",))
+        registry.namespaces.below(("zoo",))
     with pytest.raises(AlreadyExistsError):
-        registry.create_namespace(("shop", "eu"))
-    registry.create_namespace(("shop", "eu"), if_not_exists=True)
+        registry.namespaces.create(("shop", "eu"))
+    registry.namespaces.create(("shop", "eu"), if_not_exists=True)
 
 
 def test_a_namespace_that_holds_something_is_not_dropped(registry: TableRegistry) -> None:
-    registry.create_namespace(("shop", "eu"))
+    registry.namespaces.create(("shop", "eu"))
     with pytest.raises(NamespaceNotEmptyError):
-        registry.drop_namespace(("shop",))
-    registry.drop_namespace(("shop", "eu"))
+        registry.namespaces.drop(("shop",))
+    registry.namespaces.drop(("shop", "eu"))
     registry.create_table(ORDERS, SCHEMA)
     with pytest.raises(NamespaceNotEmptyError):
-        registry.drop_namespace(("shop",))
+        registry.namespaces.drop(("shop",))
     registry.drop_table(ORDERS)
-    registry.drop_namespace(("shop",))
-    assert registry.list_namespaces() == []
+    registry.namespaces.drop(("shop",))
+    assert registry.namespaces.below() == []
 
 
 def test_a_name_is_taken_once(registry: TableRegistry) -> None:
@@ -262,7 +263,7 @@ def test_a_staged_table_is_there_once_it_is_committed(registry: TableRegistry) -
 
 def test_a_renamed_table_keeps_its_files_and_frees_its_name(registry: TableRegistry) -> None:
     first = registry.create_table(ORDERS, SCHEMA)
-    registry.create_namespace(("archive",))
+    registry.namespaces.create(("archive",))
     registry.rename_table(ORDERS, ("archive", "orders"))
     assert registry.load_table(("archive", "orders")).metadata == first.metadata
     second = registry.create_table(ORDERS, SCHEMA)
@@ -335,7 +336,9 @@ def test_the_catalog_is_read_as_of_any_moment(registry: TableRegistry, tmp_path:
     assert registry.list_tables(("shop",)) == [("shop", "items")]
 
 
-def test_old_metadata_files_go_when_the_table_says_so(registry: TableRegistry) -> None:
+def test_old_metadata_files_go_when_the_table_says_so(
+    registry: TableRegistry, tmp_path: Path
+) -> None:
     properties = {
         "write.metadata.previous-versions-max": "2",
         "write.metadata.delete-after-commit.enabled": "true",
@@ -346,5 +349,34 @@ def test_old_metadata_files_go_when_the_table_says_so(registry: TableRegistry) -
     for number in range(5):
         made += registry.commit([set_properties(ORDERS, number=str(number))])
     assert metadata_files(registry) == {table.metadata_location for table in made[-3:]}
-    with TableRegistry(registry._database, registry.warehouse) as other:  # reads the gzip
+    with TableRegistry(tmp_path / "catalog.db", registry.warehouse) as other:  # reads the gzip
         assert other.load_table(ORDERS) == made[-1]
+
+
+class StuckWarehouse(Warehouse):
+    """A store that removes nothing for now."""
+
+    def delete(self, names: Iterable[str]) -> None:
+        raise ObjectStoreError("the store removes nothing for now")
+
+
+def test_a_commit_is_made_though_an_outdated_file_cannot_go(tmp_path: Path) -> None:
+    properties = {
+        "write.metadata.previous-versions-max": "1",
+        "write.metadata.delete-after-commit.enabled": "true",
+    }
+    with TableRegistry(tmp_path / "catalog.db", StuckWarehouse(tmp_path / "lake")) as registry:
+        registry.namespaces.create(("shop",))
+        registry.create_table(ORDERS, SCHEMA, properties=properties)
+        for number in range(3):
+            (made,) = registry.commit([set_properties(ORDERS, number=str(number))])
+        assert registry.load_table(ORDERS) == made
+        assert len(metadata_files(registry)) == 4
+
+
+def test_metadata_of_a_view_is_compressed_when_it_says_so(registry: TableRegistry) -> None:
+    version = {"representations": [VIEW], "timestamp-ms": 1, "summary": {}}
+    properties = {"write.metadata.compression-codec": "gzip"}
+    made = registry.views.create_view(("shop", "now"), SCHEMA, version, properties=properties)
+    assert registry.warehouse.read(made.metadata_location)[:2] == b"\x1f\x8b"
+    assert registry.views.load_view(("shop", "now")) == made

@@ -109,7 +109,7 @@ def test_no_row_is_left_out_whatever_a_table_is_partitioned_by(
 ) -> None:
     pytest.importorskip("pyiceberg_core")  # pyiceberg's transforms
     registry, chance = catalog_server.registry, seeded_random
-    registry.create_namespace(("shop",))
+    registry.namespaces.create(("shop",))
     fields = [{"id": 1, "name": "n", "required": False, "type": "long"}]
     fields += [
         {"id": number, "name": name, "required": False, "type": kind}

@@ -94,7 +94,7 @@ def test_a_view_has_what_is_pending_and_can_be_read_as_of_a_moment(filled: Lake)
 
 
 def test_names_in_a_view_are_those_of_its_catalog_and_namespace(filled: Lake) -> None:
-    filled.registry.create_namespace(("other",))
+    filled.registry.namespaces.create(("other",))
     make_view(
         filled,
         "few",
