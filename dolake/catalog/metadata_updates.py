@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable
-from typing import Any
 
 from dolake.catalog.json_fields import (
     Json,
     integer,
     integers,
     mapping,
-    object_of,
     properties_of,
-    shown,
     text,
-    texts,
 )
+from dolake.catalog.metadata_draft import MetadataDraft, next_id, or_last_added
 from dolake.catalog.partition_and_sort import (
     UNSORTED,
     checked_order,
@@ -28,7 +24,6 @@ from dolake.catalog.schema_fields import FieldIndex, index_of, same_fields
 from dolake.errors import CommitConflictError, TableMetadataError
 
 FORMAT_VERSION_MAX = 3
-LAST_ADDED = -1
 CLOCK_SKEW_MILLISECONDS_MAX = 60_000
 
 _BRANCH_FIELDS = ("max-ref-age-ms", "max-snapshot-age-ms", "min-snapshots-to-keep")
@@ -45,20 +40,12 @@ _LISTS = (
 )
 
 
-class MetadataDraft:
-    """A table's metadata while updates are applied to it; the metadata it began with stays as is.
-
-    Nothing nested is changed in place: lists and dictionaries of the top level are copies, and what
-    they hold is replaced, never altered.
-    """
+class TableDraft(MetadataDraft):
+    """A table's metadata while updates are applied to it."""
 
     def __init__(self, base: Json, *, is_new: bool, now_ms: int) -> None:
-        self.metadata: Json = dict(base)
-        for name in _LISTS:
-            if name in base:
-                self.metadata[name] = list(base[name])
-        for name in ("refs", "properties"):
-            self.metadata[name] = dict(base.get(name) or {})
+        super().__init__(base, _LISTS)
+        self.metadata["refs"] = dict(base.get("refs") or {})
         self.is_new = is_new
         self.now_ms = now_ms
         self.updated_ms: int | None = None
@@ -68,23 +55,6 @@ class MetadataDraft:
         self._added_snapshots: set[int] = set()
         self._removed_snapshots: set[int] = set()
         self._made_current: list[tuple[int, int]] = []  # (time, snapshot), in order
-
-    def apply(self, updates: Iterable[Any]) -> None:
-        """Apply updates in order.
-
-        Errors: TableMetadataError for one that the specification or the table does not allow,
-                CommitConflictError for a snapshot that somebody else's overtook.
-        """
-        for update in updates:
-            update = object_of(update, "an update")
-            action = update.get("action")
-            apply = _ACTIONS.get(action) if isinstance(action, str) else None
-            if apply is None:
-                raise TableMetadataError(
-                    f"the action of an update is {shown(action)}; one of {', '.join(_ACTIONS)} "
-                    "was expected"
-                )
-            apply(self, update)
 
     def finish(self) -> Json:
         """The metadata, with its snapshot log and its time brought up to date."""
@@ -145,17 +115,6 @@ class MetadataDraft:
             self.metadata.setdefault("next-row-id", 0)
             self.metadata.setdefault("encryption-keys", [])
 
-    def set_location(self, update: Json) -> None:
-        self.metadata["location"] = text(update, "location", "set-location").rstrip("/")
-
-    def set_properties(self, update: Json) -> None:
-        mapping(update, "updates", "set-properties")
-        self.metadata["properties"].update(properties_of(update, "updates", "set-properties"))
-
-    def remove_properties(self, update: Json) -> None:
-        for name in texts(update, "removals", "remove-properties"):
-            self.metadata["properties"].pop(name, None)
-
     # -- schemas, specs, sort orders ---------------------------------------------------------------
 
     def add_schema(self, update: Json) -> None:
@@ -166,7 +125,7 @@ class MetadataDraft:
                 self._last_schema = known["schema-id"]
                 break
         else:
-            self._last_schema = _next_id(self.metadata["schemas"], "schema-id")
+            self._last_schema = next_id(self.metadata["schemas"], "schema-id")
             self.metadata["schemas"].append({**schema, "schema-id": self._last_schema})
         last = integer(update, "last-column-id", "add-schema", default=None)
         self.metadata["last-column-id"] = max(
@@ -175,7 +134,7 @@ class MetadataDraft:
 
     def set_current_schema(self, update: Json) -> None:
         schema_id = integer(update, "schema-id", "set-current-schema")
-        schema_id = _or_last_added(schema_id, self._last_schema, "schema")
+        schema_id = or_last_added(schema_id, self._last_schema, "schema")
         self._schema(schema_id)
         self.metadata["current-schema-id"] = schema_id
 
@@ -201,12 +160,12 @@ class MetadataDraft:
             if same_spec(known, spec):
                 self._last_spec = known["spec-id"]
                 return
-        self._last_spec = _next_id(specs, "spec-id")
+        self._last_spec = next_id(specs, "spec-id")
         specs.append({"spec-id": self._last_spec, **spec})
         self.metadata["last-partition-id"] = last_id
 
     def set_default_spec(self, update: Json) -> None:
-        spec_id = _or_last_added(
+        spec_id = or_last_added(
             integer(update, "spec-id", "set-default-spec"), self._last_spec, "partition spec"
         )
         self._spec(spec_id)
@@ -234,11 +193,11 @@ class MetadataDraft:
         if not order["fields"]:
             self._last_order = UNSORTED["order-id"]
         else:
-            self._last_order = max(1, _next_id(orders, "order-id"))
+            self._last_order = max(1, next_id(orders, "order-id"))
         orders.append({"order-id": self._last_order, **order})
 
     def set_default_sort_order(self, update: Json) -> None:
-        order_id = _or_last_added(
+        order_id = or_last_added(
             integer(update, "sort-order-id", "set-default-sort-order"),
             self._last_order,
             "sort order",
@@ -428,40 +387,28 @@ class MetadataDraft:
         return index_of(self._schema(current), self.metadata["format-version"])
 
 
-def _next_id(items: Iterable[Json], key: str) -> int:
-    return max((item[key] for item in items), default=-1) + 1
-
-
-def _or_last_added(given: int, last_added: int | None, what: str) -> int:
-    if given != LAST_ADDED:
-        return given
-    if last_added is None:
-        raise TableMetadataError(f"the last added {what} was named, but this commit adds none")
-    return last_added
-
-
-_ACTIONS: dict[str, Callable[[MetadataDraft, Json], None]] = {
-    "assign-uuid": MetadataDraft.assign_uuid,
-    "upgrade-format-version": MetadataDraft.upgrade_format_version,
-    "add-schema": MetadataDraft.add_schema,
-    "set-current-schema": MetadataDraft.set_current_schema,
-    "add-spec": MetadataDraft.add_spec,
-    "set-default-spec": MetadataDraft.set_default_spec,
-    "add-sort-order": MetadataDraft.add_sort_order,
-    "set-default-sort-order": MetadataDraft.set_default_sort_order,
-    "add-snapshot": MetadataDraft.add_snapshot,
-    "set-snapshot-ref": MetadataDraft.set_snapshot_ref,
-    "remove-snapshots": MetadataDraft.remove_snapshots,
-    "remove-snapshot-ref": MetadataDraft.remove_snapshot_ref,
-    "set-location": MetadataDraft.set_location,
-    "set-properties": MetadataDraft.set_properties,
-    "remove-properties": MetadataDraft.remove_properties,
-    "set-statistics": MetadataDraft.set_statistics,
-    "remove-statistics": MetadataDraft.remove_statistics,
-    "set-partition-statistics": MetadataDraft.set_partition_statistics,
-    "remove-partition-statistics": MetadataDraft.remove_partition_statistics,
-    "remove-partition-specs": MetadataDraft.remove_partition_specs,
-    "remove-schemas": MetadataDraft.remove_schemas,
-    "add-encryption-key": MetadataDraft.add_encryption_key,
-    "remove-encryption-key": MetadataDraft.remove_encryption_key,
+TableDraft.actions = {
+    "assign-uuid": TableDraft.assign_uuid,
+    "upgrade-format-version": TableDraft.upgrade_format_version,
+    "add-schema": TableDraft.add_schema,
+    "set-current-schema": TableDraft.set_current_schema,
+    "add-spec": TableDraft.add_spec,
+    "set-default-spec": TableDraft.set_default_spec,
+    "add-sort-order": TableDraft.add_sort_order,
+    "set-default-sort-order": TableDraft.set_default_sort_order,
+    "add-snapshot": TableDraft.add_snapshot,
+    "set-snapshot-ref": TableDraft.set_snapshot_ref,
+    "remove-snapshots": TableDraft.remove_snapshots,
+    "remove-snapshot-ref": TableDraft.remove_snapshot_ref,
+    "set-location": TableDraft.set_location,
+    "set-properties": TableDraft.set_properties,
+    "remove-properties": TableDraft.remove_properties,
+    "set-statistics": TableDraft.set_statistics,
+    "remove-statistics": TableDraft.remove_statistics,
+    "set-partition-statistics": TableDraft.set_partition_statistics,
+    "remove-partition-statistics": TableDraft.remove_partition_statistics,
+    "remove-partition-specs": TableDraft.remove_partition_specs,
+    "remove-schemas": TableDraft.remove_schemas,
+    "add-encryption-key": TableDraft.add_encryption_key,
+    "remove-encryption-key": TableDraft.remove_encryption_key,
 }

@@ -23,7 +23,7 @@ from dolake.catalog.json_fields import (
     properties_of,
     text,
 )
-from dolake.catalog.metadata_updates import FORMAT_VERSION_MAX, MetadataDraft
+from dolake.catalog.metadata_updates import FORMAT_VERSION_MAX, TableDraft
 from dolake.catalog.partition_and_sort import (
     PARTITION_FIELD_ID_BEFORE_FIRST,
     UNPARTITIONED,
@@ -85,7 +85,7 @@ def metadata_from_updates(
 
     Errors: TableMetadataError, among others when they give the table no schema.
     """
-    draft = MetadataDraft(_nothing(), is_new=True, now_ms=_now(now_ms))
+    draft = TableDraft(_nothing(), is_new=True, now_ms=_now(now_ms))
     draft.apply(updates)
     metadata = draft.metadata
     if metadata.get("current-schema-id") is None:
@@ -113,7 +113,7 @@ def apply_updates(
     updates = list(updates)
     if not updates:
         return metadata
-    draft = MetadataDraft(metadata, is_new=False, now_ms=_now(now_ms))
+    draft = TableDraft(metadata, is_new=False, now_ms=_now(now_ms))
     draft.apply(updates)
     changed = draft.finish()
     previous = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dolake.catalog.json_fields import (
@@ -18,7 +18,8 @@ from dolake.catalog.json_fields import (
     text,
     texts,
 )
-from dolake.catalog.metadata_updates import FORMAT_VERSION_MAX, LAST_ADDED
+from dolake.catalog.metadata_draft import LAST_ADDED, MetadataDraft, next_id, or_last_added
+from dolake.catalog.metadata_updates import FORMAT_VERSION_MAX
 from dolake.catalog.schema_fields import index_of, same_fields
 from dolake.catalog.table_metadata import parsed_json
 from dolake.errors import CommitConflictError, TableMetadataError
@@ -40,7 +41,7 @@ def new_view_metadata(
 
     Errors: TableMetadataError.
     """
-    draft = _Draft(
+    draft = _ViewDraft(
         {
             "view-uuid": str(uuid.uuid4()),
             "format-version": VIEW_FORMAT_VERSION,
@@ -53,7 +54,9 @@ def new_view_metadata(
         now_ms,
     )
     draft.add_schema({"schema": schema})
-    draft.add_version({"view-version": {**object_of(version, "the version"), "schema-id": -1}})
+    draft.add_version(
+        {"view-version": {**object_of(version, "the version"), "schema-id": LAST_ADDED}}
+    )
     draft.set_current_version({"view-version-id": LAST_ADDED})
     return draft.metadata
 
@@ -84,17 +87,8 @@ def apply_view_updates(
 
     Errors: TableMetadataError.
     """
-    draft = _Draft(metadata, now_ms)
-    for update in updates:
-        update = object_of(update, "an update")
-        action = update.get("action")
-        apply = _ACTIONS.get(action) if isinstance(action, str) else None
-        if apply is None:
-            raise TableMetadataError(
-                f"the action of an update is {shown(action)}; one of {', '.join(_ACTIONS)} was "
-                "expected"
-            )
-        apply(draft, update)
+    draft = _ViewDraft(metadata, now_ms)
+    draft.apply(updates)
     draft.forget_old_versions()
     return draft.metadata
 
@@ -119,14 +113,11 @@ def checked_view_metadata(raw: bytes) -> Json:
     return {**metadata, "properties": properties_of(metadata, "properties", what)}
 
 
-class _Draft:
-    """A view's metadata while updates are applied to it; the one it began with stays as it is."""
+class _ViewDraft(MetadataDraft):
+    """A view's metadata while updates are applied to it."""
 
     def __init__(self, base: Json, now_ms: int | None) -> None:
-        self.metadata = dict(base)
-        for name in ("schemas", "versions", "version-log"):
-            self.metadata[name] = list(base[name])
-        self.metadata["properties"] = dict(base["properties"])
+        super().__init__(base, ("schemas", "versions", "version-log"))
         self._now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
         self._last_schema: int | None = None
         self._last_version: int | None = None
@@ -143,17 +134,6 @@ class _Draft:
         if version != VIEW_FORMAT_VERSION:
             raise TableMetadataError(f"views have format version 1; {version} is not known")
 
-    def set_location(self, update: Json) -> None:
-        self.metadata["location"] = text(update, "location", "set-location").rstrip("/")
-
-    def set_properties(self, update: Json) -> None:
-        mapping(update, "updates", "set-properties")
-        self.metadata["properties"].update(properties_of(update, "updates", "set-properties"))
-
-    def remove_properties(self, update: Json) -> None:
-        for name in texts(update, "removals", "remove-properties"):
-            self.metadata["properties"].pop(name, None)
-
     def add_schema(self, update: Json) -> None:
         schema = mapping(update, "schema", "add-schema")
         index_of(schema, FORMAT_VERSION_MAX)
@@ -161,8 +141,7 @@ class _Draft:
             if same_fields(known, schema):
                 self._last_schema = known["schema-id"]
                 return
-        ids = [known["schema-id"] for known in self.metadata["schemas"]]
-        self._last_schema = max(ids, default=-1) + 1
+        self._last_schema = next_id(self.metadata["schemas"], "schema-id")
         self.metadata["schemas"].append({**schema, "schema-id": self._last_schema})
 
     def add_version(self, update: Json) -> None:
@@ -176,16 +155,10 @@ class _Draft:
         namespace = version.get("default-namespace", [])
         texts({"default-namespace": namespace}, "default-namespace", what)
         schema_id = integer(version, "schema-id", what)
-        if schema_id == LAST_ADDED:
-            if self._last_schema is None:
-                raise TableMetadataError(
-                    "the last added schema was named, but this commit adds none"
-                )
-            schema_id = self._last_schema
+        schema_id = or_last_added(schema_id, self._last_schema, "schema")
         if all(schema["schema-id"] != schema_id for schema in self.metadata["schemas"]):
             raise TableMetadataError(f"the view has no schema {schema_id}")
-        ids = [known["version-id"] for known in self.metadata["versions"]]
-        self._last_version = max(ids, default=0) + 1
+        self._last_version = next_id(self.metadata["versions"], "version-id", first=1)
         self.metadata["versions"].append(
             {
                 **version,
@@ -199,12 +172,7 @@ class _Draft:
 
     def set_current_version(self, update: Json) -> None:
         version_id = integer(update, "view-version-id", "set-current-view-version")
-        if version_id == LAST_ADDED:
-            if self._last_version is None:
-                raise TableMetadataError(
-                    "the last added version was named, but this commit adds none"
-                )
-            version_id = self._last_version
+        version_id = or_last_added(version_id, self._last_version, "version")
         if all(version["version-id"] != version_id for version in self.metadata["versions"]):
             raise TableMetadataError(f"the view has no version {version_id}")
         if self.metadata.get("current-version-id") != version_id:
@@ -226,13 +194,13 @@ class _Draft:
                 ]
 
 
-_ACTIONS: dict[str, Callable[[_Draft, Json], None]] = {
-    "assign-uuid": _Draft.assign_uuid,
-    "upgrade-format-version": _Draft.upgrade_format_version,
-    "add-schema": _Draft.add_schema,
-    "set-location": _Draft.set_location,
-    "set-properties": _Draft.set_properties,
-    "remove-properties": _Draft.remove_properties,
-    "add-view-version": _Draft.add_version,
-    "set-current-view-version": _Draft.set_current_version,
+_ViewDraft.actions = {
+    "assign-uuid": _ViewDraft.assign_uuid,
+    "upgrade-format-version": _ViewDraft.upgrade_format_version,
+    "add-schema": _ViewDraft.add_schema,
+    "set-location": _ViewDraft.set_location,
+    "set-properties": _ViewDraft.set_properties,
+    "remove-properties": _ViewDraft.remove_properties,
+    "add-view-version": _ViewDraft.add_version,
+    "set-current-view-version": _ViewDraft.set_current_version,
 }
