@@ -32,12 +32,16 @@ from dosql_core.options import DatabaseOptions
 _PARENT_SECONDS = 0.25
 
 
-def main(path: str, branch_id: str, wal_capture_bytes: str, parent: str) -> None:
+def main(
+    path: str, branch_id: str, wal_capture_bytes: str, parent: str, lock_descriptor: str
+) -> None:
     """Open the head of a branch, say so, and follow orders.
 
-    Shape: `parent` is its process id, which `getppid` tells no more when it has ended already.
+    Shape: `parent` is its process id, which `getppid` tells no more when it has ended already, and
+    `lock_descriptor` an opening of the lock of keepers, which is the parent's as well.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to deal with
+    for typed in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP):
+        signal.signal(typed, signal.SIG_IGN)  # Ctrl-C and its like are for the parent to deal with
     orders: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
     threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
@@ -51,7 +55,7 @@ def main(path: str, branch_id: str, wal_capture_bytes: str, parent: str) -> None
         head = open_database(path, options).use_head(BranchId(branch_id))
         _say(READY)
         while (order := orders.get()) != RESIGN:
-            _say(_follow(order, head))
+            _say(_follow(order, head, int(lock_descriptor)))
             head.keeping.tidy()
         head.keeping.stop()
     except Exception as error:  # whatever it is, the parent does the work itself then
@@ -60,8 +64,8 @@ def main(path: str, branch_id: str, wal_capture_bytes: str, parent: str) -> None
     os._exit(0)
 
 
-def _follow(order: str, head: Head) -> str:
-    if order == KEEP and head.keeping.succeed():
+def _follow(order: str, head: Head, lock_descriptor: int) -> str:
+    if order == KEEP and head.keeping.succeed(lock_descriptor):
         return KEPT
     if order == MAINTAIN:
         return COPIED_ALL if head.keeping.maintain(at_once=True) else COPIED_SOME

@@ -17,7 +17,7 @@ from dosql_core.kernel.empty_file import remake_empty_file
 from dosql_core.kernel.head import Head, HeadPlace
 from dosql_core.options import DatabaseOptions
 from dosql_core.storage.branch_history import BranchHistory
-from dosql_core.storage.file_lock import exclusive_lock
+from dosql_core.storage.lock_files import exclusive_lock
 from dosql_core.storage.page_history import PageHistory
 
 Progress = Callable[[int, int], None]

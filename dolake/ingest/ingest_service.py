@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -24,6 +22,7 @@ from dolake.ingest.memory_budget import MemoryBudget
 from dolake.ingest.metrics import IngestMetrics
 from dolake.ingest.source_pipeline import SourcePipeline
 from dolake.settings import IngestSettings, Tier
+from dosql_core.storage.lock_files import LockFile
 
 _CLOSE_SECONDS = 30.0
 _TIERS_NAME = "tiers.json"
@@ -243,18 +242,10 @@ def hold(
 
     Errors: SourceBusyError.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SourceBusyError(
-                f"another process takes changes in at {path.parent}",
-                hint=hint,
-            ) from None
+    with LockFile(path) as lock_file:
+        if not lock_file.try_lock():
+            raise SourceBusyError(f"another process takes changes in at {path.parent}", hint=hint)
         yield
-    finally:
-        os.close(descriptor)
 
 
 def source_lock(directory: Path, key: SourceKey) -> contextlib.AbstractContextManager[None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
 import os
 import threading
 import time
@@ -33,6 +32,7 @@ from dosql_core.history.moments import now
 from dosql_core.history.refs import RefsContent, SlotRef
 from dosql_core.identifiers import MAIN_BRANCH, BranchName, Lsn
 from dosql_core.storage.durable_files import make_directory
+from dosql_core.storage.lock_files import LockFile
 
 DEFAULT_LAG_BYTES_MAX = 10 << 30
 DEFAULT_ACKNOWLEDGE_SECONDS = 0.5
@@ -187,15 +187,10 @@ class Slots:
     @contextlib.contextmanager
     def _exclusive(self, name: str) -> Iterator[None]:
         _slot(self._database.refs(), name)
-        descriptor = os.open(self._lock_path(name), os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise SlotInUseError(f"slot {name!r} has a consumer already") from None
+        with LockFile(self._lock_path(name)) as lock_file:
+            if not lock_file.try_lock():
+                raise SlotInUseError(f"slot {name!r} has a consumer already")
             yield
-        finally:
-            os.close(descriptor)
 
     def _is_active(self, name: str) -> bool:
         try:

@@ -9,18 +9,16 @@ closed it well before the file went away.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 
 from dosql_core.errors import BranchInUseError
 from dosql_core.history.refs import Refs
 from dosql_core.storage.durable_files import sync_directory
-from dosql_core.storage.file_lock import exclusive_lock
+from dosql_core.storage.lock_files import LockFile, exclusive_lock
 
 DELETED_SUFFIX = ".deleted"
 _REMOVED_SUFFIX = ".removed"
-_LOCK_FLAGS = os.O_RDWR | os.O_CREAT
 
 _closed_here: dict[str, str] = {}
 
@@ -42,11 +40,8 @@ def set_aside(path: str, directory: str, database_id: object) -> bool:
     with contextlib.ExitStack() as held:
         branches = os.path.join(directory, "branches")
         for branch in os.listdir(branches):
-            descriptor = os.open(os.path.join(branches, branch, "in_use.lock"), _LOCK_FLAGS)
-            held.callback(os.close, descriptor)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            lock_file = LockFile(os.path.join(branches, branch, "in_use.lock"))
+            if not held.enter_context(lock_file).try_lock():
                 return False
         if os.path.exists(path):
             return False

@@ -18,7 +18,7 @@ from dosql_core.history.deletion import set_aside
 from dosql_core.history.refs import Refs
 from dosql_core.identifiers import MAIN_BRANCH_ID
 from dosql_core.storage.checked_document import read_document, write_document
-from dosql_core.storage.file_lock import exclusive_lock
+from dosql_core.storage.lock_files import exclusive_lock
 
 FORMAT_VERSION = 1
 _KIND = "dosql database"

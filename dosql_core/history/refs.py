@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import fcntl
 import os
 import re
 import time
@@ -29,6 +28,7 @@ from dosql_core.identifiers import (
 )
 from dosql_core.options import Retention
 from dosql_core.storage.checked_document import read_document, write_document
+from dosql_core.storage.lock_files import exclusive_lock
 
 FORMAT_VERSION = 1
 _KIND = "refs"
@@ -241,13 +241,9 @@ class Refs:
     @contextlib.contextmanager
     def held(self) -> Iterator[RefsContent]:
         """The refs, which nobody changes within the block; do not change them either."""
-        descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with exclusive_lock(self._lock_path):
             self._read_at = None
             yield self.content
-        finally:
-            os.close(descriptor)
 
     @contextlib.contextmanager
     def update(self) -> Iterator[RefsContent]:

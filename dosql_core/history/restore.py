@@ -16,7 +16,7 @@ from dosql_core.kernel.wal_position import CapturedPosition
 from dosql_core.storage.branch_history import BranchHistory
 from dosql_core.storage.database_export import write_database
 from dosql_core.storage.durable_files import publish_file, remove_quietly
-from dosql_core.storage.file_lock import exclusive_lock
+from dosql_core.storage.lock_files import exclusive_lock
 from dosql_core.storage.page_history import PageHistory
 
 

@@ -7,8 +7,6 @@ its own write transaction can use it.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sys
 import threading
 import time
@@ -39,6 +37,7 @@ from dosql_core.kernel.wal_position import (
 )
 from dosql_core.storage.block_encoding import Version
 from dosql_core.storage.branch_history import BranchHistory
+from dosql_core.storage.lock_files import LockFile
 from dosql_core.storage.page_history import PageHistory, PageView
 from dosql_core.storage.page_walk import LiveCommit
 from dosql_core.storage.sealing import PageVersions
@@ -89,7 +88,7 @@ class Capture:
         self._sync_wal = sync_wal
         self._pages = pages
         self._lock = threading.RLock()
-        self._lock_descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._lock_file = LockFile(lock_path)
         self._depth = 0
         self._parent_view: PageView | None = None
         self._descriptions: dict[Microseconds, tuple[CommitFlag, str | None, str | None]] = {}
@@ -108,14 +107,14 @@ class Capture:
     def __enter__(self) -> Capture:
         self._lock.acquire()
         if self._depth == 0:
-            fcntl.flock(self._lock_descriptor, fcntl.LOCK_EX)
+            self._lock_file.lock()
         self._depth += 1
         return self
 
     def __exit__(self, *_exception: object) -> None:
         self._depth -= 1
         if self._depth == 0:
-            fcntl.flock(self._lock_descriptor, fcntl.LOCK_UN)
+            self._lock_file.unlock()
         self._lock.release()
 
     def capture(self, connection: apsw.Connection, state: WalState) -> CapturedPosition:
@@ -358,7 +357,7 @@ class Capture:
         """Give the file lock's descriptor and the parent's segments back."""
         if self._parent_view is not None:
             self._parent_view.close()
-        os.close(self._lock_descriptor)
+        self._lock_file.close()
 
 
 def _settled(

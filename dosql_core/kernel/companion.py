@@ -8,15 +8,19 @@ from __future__ import annotations
 import os
 import re
 import select
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from dosql_core.storage.lock_files import LockFile
+
 READY, KEPT, COPIED_ALL, COPIED_SOME = "ready", "kept", "copied all", "copied some"
 KEEP, MAINTAIN, CHECKPOINT, RESIGN = "keep", "maintain", "checkpoint", "resign"
 
 _ANSWER_SECONDS = 60.0
+_PATIENCE_SECONDS = 1.0
 _PACKAGES = str(Path(__file__).parent.parent.parent)
 _PYTHON = re.compile(r"python[\d.]*t?")
 
@@ -28,8 +32,8 @@ class CompanionLostError(Exception):
 class Companion:
     """A companion process; one thread at a time gives it orders."""
 
-    def __init__(self, module: str, arguments: Sequence[str]) -> None:
-        """Start it: it runs `module`, with this process's `sys.path`.
+    def __init__(self, module: str, arguments: Sequence[str], lock_file: LockFile) -> None:
+        """Start it: it runs `module`, with this process's `sys.path`, and shares a lock with it.
 
         Errors: OSError, or what else comes of starting a process where that is not allowed.
         """
@@ -44,10 +48,11 @@ class Companion:
         try:
             with its_end:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", module, *arguments],
+                    [sys.executable, "-P", "-m", module, *arguments, str(lock_file.descriptor)],
                     stdin=its_end.fileno(),
                     stdout=its_end.fileno(),
                     stderr=subprocess.DEVNULL,
+                    pass_fds=[lock_file.descriptor],
                     env={**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(search))},
                 )
         except BaseException:
@@ -94,11 +99,13 @@ class Companion:
 
         Errors: CompanionLostError, and then it has ended as well.
         """
+        deadline = time.monotonic() + _ANSWER_SECONDS
         try:
             self._order(RESIGN)
-            self._process.wait(_ANSWER_SECONDS)
-        except self._timed_out:
-            raise CompanionLostError("the companion does not end") from None
+            while not self._ends_within(_PATIENCE_SECONDS):
+                if time.monotonic() > deadline:
+                    raise CompanionLostError("the companion does not end")
+                self._continue()
         finally:
             self.kill()
 
@@ -121,8 +128,11 @@ class Companion:
     def _expect(self, *expected: str) -> str:
         deadline = time.monotonic() + _ANSWER_SECONDS
         while b"\n" not in self._heard:
-            if not self._hears_within(deadline - time.monotonic()):
-                raise CompanionLostError(f"the companion does not answer ({expected[0]!r})")
+            if not self._hears_within(_PATIENCE_SECONDS):
+                if time.monotonic() > deadline:
+                    raise CompanionLostError(f"the companion does not answer ({expected[0]!r})")
+                self._continue()
+                continue
             try:
                 chunk = self._line.recv(65536)
             except OSError as error:
@@ -136,6 +146,16 @@ class Companion:
             raise CompanionLostError(f"the companion says {answer!r} instead of {expected[0]!r}")
         return answer
 
+    def _continue(self) -> None:
+        self._process.send_signal(signal.SIGCONT)  # somebody may have stopped it
+
+    def _ends_within(self, timeout_seconds: float) -> bool:
+        try:
+            self._process.wait(timeout_seconds)
+        except self._timed_out:
+            return False
+        return True
+
     def _hears_within(self, timeout_seconds: float) -> bool:
         """Whether there is an answer, or the end of them, waiting so long at most."""
         poll = select.poll()
@@ -143,8 +163,9 @@ class Companion:
         return bool(poll.poll(max(timeout_seconds, 0.0) * 1000))
 
 
-StartCompanion = Callable[[float], Companion | None]
-"""Given how many seconds of a processor capture took lately, starts a companion if that is due.
+StartCompanion = Callable[[float, LockFile], Companion | None]
+"""Given how many seconds of a processor capture took lately, and the lock of keepers, starts a
+companion if that is due.
 
 Errors: whatever comes of starting a process where that is not possible or not allowed.
 """
@@ -161,7 +182,7 @@ def companion_starter(
     if getattr(sys, "frozen", False) or not _PYTHON.fullmatch(executable):
         return None
 
-    def start(worked_seconds: float) -> Companion | None:
-        return None if worked_seconds < after_seconds else Companion(module, arguments)
+    def start(worked_seconds: float, lock_file: LockFile) -> Companion | None:
+        return None if worked_seconds < after_seconds else Companion(module, arguments, lock_file)
 
     return start

@@ -7,7 +7,6 @@ and finds out what happened while nobody watched. docs: ARCHITECTURE.md sections
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import threading
 import time
@@ -61,6 +60,7 @@ from dosql_core.kernel.wal_position import (
 from dosql_core.kernel.write_gate import WriteGate
 from dosql_core.storage.branch_history import BranchHistory
 from dosql_core.storage.durable_files import make_directory, remove_quietly
+from dosql_core.storage.lock_files import LockFile
 from dosql_core.storage.page_history import PageHistory
 from dosql_core.storage.page_walk import LiveCommit
 from dosql_core.storage.wal_frames import FRAME_HEADER_BYTES
@@ -123,7 +123,7 @@ class Head:
         with self._undo:
             make_directory(place.directory)
             opening = self._lock_file("opening.lock")
-            fcntl.flock(opening, fcntl.LOCK_EX)
+            opening.lock()
             self._in_use = self._lock_file("in_use.lock")
             self._share_use()
             maintenance_lock = self._lock_file("maintenance.lock")
@@ -133,32 +133,29 @@ class Head:
             frames_min = max(capture_bytes // (self.page_size + FRAME_HEADER_BYTES), 1)
             self.keeping = Keeping(
                 self,
-                lock_descriptor=maintenance_lock,
+                lock_file=maintenance_lock,
                 stamp=self._stamp_before,
                 pacing=CyclePacing(self.index, self.times, frames_min),
                 on_cycle=on_cycle,
                 start_companion=start_companion,
             )
             self.keeping.begin(on_progress)
-            fcntl.flock(opening, fcntl.LOCK_UN)
+            opening.unlock()
             self._closing = self._undo.pop_all()
 
     # -- opening -----------------------------------------------------------------------------------
 
-    def _lock_file(self, name: str) -> int:
-        path = os.path.join(self.place.directory, name)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        self._undo.callback(os.close, descriptor)
-        return descriptor
+    def _lock_file(self, name: str) -> LockFile:
+        lock_file = LockFile(os.path.join(self.place.directory, name))
+        self._undo.callback(lock_file.close)
+        return lock_file
 
     def _share_use(self) -> None:
-        try:
-            fcntl.flock(self._in_use, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not self._in_use.try_lock(shared=True):
             raise CannotOpenError(
                 f"branch {self.place.branch_id} is being dropped or hydrated by another process",
                 hint="try again in a moment",
-            ) from None
+            )
 
     def _open_file(self, create: bool) -> None:
         """Open the first connection and see to it that the file is in WAL mode.
@@ -407,9 +404,9 @@ class Head:
             self._close()
 
     def _close(self) -> None:
-        opening = os.open(os.path.join(self.place.directory, "opening.lock"), os.O_RDWR)
+        opening = LockFile(os.path.join(self.place.directory, "opening.lock"))
         try:
-            fcntl.flock(opening, fcntl.LOCK_EX)
+            opening.lock()
             keeper = self.keeping.take_keeper()
             if keeper is not None:
                 tidy = False
@@ -432,7 +429,7 @@ class Head:
             try:
                 self._closing.close()  # also when the disk was full: everything is in the WAL
             finally:
-                os.close(opening)
+                opening.close()
 
     def _is_tidy(self) -> bool:
         """Whether nothing was committed since the clean closing that the stamp tells of."""
@@ -459,7 +456,7 @@ class Head:
             self.group_commit.wait()  # opens the WAL, while it has a name that is its own
         self._is_let_go = True
         self.keeping.unlock()
-        fcntl.flock(self._in_use, fcntl.LOCK_UN)
+        self._in_use.unlock()
 
     def abandon(self) -> None:
         """Close without capturing, for a head that is about to be removed."""

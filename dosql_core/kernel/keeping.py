@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import math
 import threading
 import time
@@ -32,6 +31,7 @@ from dosql_core.kernel.keeper import Keeper, Stamp, stamp_of
 from dosql_core.kernel.maintenance import Maintenance
 from dosql_core.kernel.resumption import begin_history, find_out_what_happened
 from dosql_core.kernel.wal_index import WalState
+from dosql_core.storage.lock_files import LockFile
 
 if TYPE_CHECKING:
     from dosql_core.kernel.head import Head
@@ -59,7 +59,7 @@ class Keeping:
         self,
         head: Head,
         *,
-        lock_descriptor: int,
+        lock_file: LockFile,
         stamp: Stamp | None,
         pacing: CyclePacing,
         on_cycle: OnCycle | None,
@@ -67,7 +67,7 @@ class Keeping:
     ) -> None:
         """Shape: `stamp` is the one that the file had before it was opened."""
         self._head = head
-        self._maintenance_lock = lock_descriptor
+        self._maintenance_lock = lock_file
         self._stamp_before = stamp
         self._on_cycle = on_cycle
         self._start_companion = start_companion
@@ -138,13 +138,11 @@ class Keeping:
         """Become the keeper unless another process is; True when this process is it afterwards."""
         head = self._head
         with self._lock:
-            if self._keeper is not None:
+            if self._keeper is not None or self.companion_pid is not None:
                 return True
             if self._is_over:
                 return False
-            try:
-                fcntl.flock(self._maintenance_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not self._maintenance_lock.try_lock():
                 return False
             head.turnstile.forget_keeper()
             stamp, self._stamp_before = self._stamp_before, None
@@ -177,9 +175,13 @@ class Keeping:
             self._keeper = keeper
             return True
 
-    def succeed(self) -> bool:
-        """Become the keeper after one who waits for that; whether this process is it."""
+    def succeed(self, lock_descriptor: int) -> bool:
+        """Become the keeper after one who waits for that and shares its lock; whether that is so.
+
+        So nobody else can become it in between.
+        """
         self._capture_the_bulk(_NOTHING)  # becoming it captures what is left, under a lock
+        self._maintenance_lock.share_with(lock_descriptor)
         return self.try_to_keep()
 
     # -- keeping the WAL short ---------------------------------------------------------------------
@@ -304,7 +306,7 @@ class Keeping:
             is_flooded = self.pacing.is_flooded(self._head.index.state())
             seconds = math.inf if is_flooded else self.pacing.worked_lately()
             try:
-                self._companion = self._start_companion(seconds)
+                self._companion = self._start_companion(seconds, self._maintenance_lock)
             except Exception:  # an audit hook may raise any; the WAL has to be kept all the same
                 self._start_companion = None
         elif self._companion.is_ready():
@@ -316,7 +318,6 @@ class Keeping:
         assert keeper is not None
         self._is_handing_over = True
         try:
-            self.unlock()
             with self._until_lost():
                 companion.wait_until_ready()
                 if self._head.is_replaced():
@@ -393,4 +394,4 @@ class Keeping:
 
     def unlock(self) -> None:
         """Let others be the keeper of what is at our path now."""
-        fcntl.flock(self._maintenance_lock, fcntl.LOCK_UN)
+        self._maintenance_lock.unlock()

@@ -10,7 +10,6 @@ needs to take turns: whoever finds the lock taken by it waits for its end.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import mmap
 import os
 import threading
@@ -19,6 +18,7 @@ from collections.abc import Iterator
 
 from dosql_core.errors import DatabaseLockedError
 from dosql_core.storage.durable_files import telling_disk_errors
+from dosql_core.storage.lock_files import LockFile
 
 _CONTENDED_NS = 200_000_000
 _KEEPING_NS = 60_000_000_000
@@ -31,11 +31,13 @@ class Turnstile:
     """This process's place in the queue of processes; at most one thread of it passes at a time."""
 
     def __init__(self, directory: str) -> None:
-        self._main = os.open(f"{directory}/turnstile.main", os.O_RDWR | os.O_CREAT, 0o644)
-        self._next = os.open(f"{directory}/turnstile.next", os.O_RDWR | os.O_CREAT, 0o644)
-        with telling_disk_errors():
-            os.posix_fallocate(self._main, 0, 16)  # a hole could not be written on a full disk
-        self._map = mmap.mmap(self._main, 16)
+        self._main = LockFile(f"{directory}/turnstile.main")
+        self._next = LockFile(f"{directory}/turnstile.next")
+        # Another opening than the one that is locked: a child of fork keeps what is mapped.
+        with open(f"{directory}/turnstile.main", "r+b", buffering=0) as words_file:
+            with telling_disk_errors():
+                os.posix_fallocate(words_file.fileno(), 0, 16)  # a full disk could fill no hole
+            self._map = mmap.mmap(words_file.fileno(), 16)
         words = memoryview(self._map).cast("Q")
         self.contended_until, self._kept_until = words[:1], words[1:]
         self.is_held = False
@@ -83,11 +85,11 @@ class Turnstile:
             if self.is_held:
                 return
             deadline = time.monotonic() + timeout_seconds
-            _wait_for_flock(self._next, deadline)
+            _wait_for(self._next, deadline)
             try:
-                _wait_for_flock(self._main, deadline)
+                _wait_for(self._main, deadline)
             finally:
-                fcntl.flock(self._next, fcntl.LOCK_UN)
+                self._next.unlock()
             self.is_held = True
             self._since_ns = time.monotonic_ns()
 
@@ -100,26 +102,21 @@ class Turnstile:
         with self._mutex:
             if self.is_held:
                 self.is_held = False
-                fcntl.flock(self._main, fcntl.LOCK_UN)
+                self._main.unlock()
 
     def close(self) -> None:
         """Give every lock back."""
         self.contended_until.release()
         self._kept_until.release()
         self._map.close()
-        os.close(self._main)
-        os.close(self._next)
+        self._main.close()
+        self._next.close()
 
 
-def _wait_for_flock(descriptor: int, deadline: float) -> None:
+def _wait_for(lock_file: LockFile, deadline: float) -> None:
     pause = _FIRST_SLEEP_SECONDS
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise DatabaseLockedError("database is locked") from None
-            time.sleep(pause)
-            pause = min(pause * 2, _LONGEST_SLEEP_SECONDS)
-        else:
-            return
+    while not lock_file.try_lock():
+        if time.monotonic() > deadline:
+            raise DatabaseLockedError("database is locked")
+        time.sleep(pause)
+        pause = min(pause * 2, _LONGEST_SLEEP_SECONDS)

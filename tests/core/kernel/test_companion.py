@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import random
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +24,7 @@ from dosql_core.kernel import keeping
 from dosql_core.kernel.companion import Companion, CompanionLostError, companion_starter
 from dosql_core.kernel.head import Head
 from dosql_core.options import DatabaseOptions
+from dosql_core.storage.lock_files import LockFile
 from fixtures.programs import run_and_die, run_program, run_sqlite
 
 CAPTURE_BYTES = 100_000
@@ -69,6 +70,17 @@ def write_until_it_is_there(head: Head, con: dosql_dbapi.Connection) -> int:
     return pid
 
 
+def has_captured_more(head: Head) -> Callable[[], bool]:
+    """Whether history has a hundred commits more than now."""
+    before = head.own_history.newest_lsn
+
+    def look() -> bool:
+        head.own_history.refresh()
+        return head.own_history.newest_lsn > before + 100
+
+    return look
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process runs; one that has ended and was not waited for does not."""
     try:
@@ -95,13 +107,7 @@ def test_it_captures_everything_and_ends_with_the_database(database_path: Path) 
             pid = head.keeping.companion_pid
             assert pid is not None and is_alive(pid)
             assert database.info().is_keeper
-            before = head.own_history.newest_lsn
-
-            def has_captured() -> bool:
-                head.own_history.refresh()
-                return head.own_history.newest_lsn > before + 100
-
-            commits = write_until(has_captured, con)
+            commits = write_until(has_captured_more(head), con)
             check_history(database, database_path, commits)
         database.release_head(MAIN_BRANCH_ID)
     assert not is_alive(pid)
@@ -114,25 +120,66 @@ def test_it_captures_everything_and_ends_with_the_database(database_path: Path) 
     assert run_sqlite(database_path, "select count(*) from t") == [[[commits]]]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_when_it_is_killed_the_process_keeps_the_wal_itself(
-    number: signal.Signals,
-    database_path: Path,
-    eager: Database,
-    monkeypatch: pytest.MonkeyPatch,
+    database_path: Path, eager: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(companion_module, "_ANSWER_SECONDS", 10.0)
     monkeypatch.setattr(keeping, "_BACKLOG_WAIT_SECONDS", 0.1)
     with (
         eager.opened_head(MAIN_BRANCH_ID) as head,
         contextlib.closing(connect(database_path)) as con,
     ):
         pid = write_until_it_is_there(head, con)
-        os.kill(pid, number)
+        os.kill(pid, signal.SIGKILL)
         write_until(lambda: head.keeping.companion_pid is None and head.keeping.is_keeper, con)
         assert not is_alive(pid)
         commits = write_until(lambda: True, con)
         check_history(eager, database_path, commits)
+
+
+def test_one_that_was_stopped_goes_on_when_it_is_needed(
+    database_path: Path, eager: Database
+) -> None:
+    with (
+        eager.opened_head(MAIN_BRANCH_ID) as head,
+        contextlib.closing(connect(database_path)) as con,
+    ):
+        pid = write_until_it_is_there(head, con)
+        os.kill(pid, signal.SIGTSTP)  # Ctrl-Z, which the program deals with in its own way
+        os.kill(pid, signal.SIGSTOP)
+        commits = write_until(has_captured_more(head), con)
+        assert head.keeping.companion_pid == pid
+        check_history(eager, database_path, commits)
+
+
+def test_it_is_handed_over_to_nobody_else(database_path: Path, eager: Database) -> None:
+    taken: list[int] = []
+    over = threading.Event()
+
+    def be_a_rival() -> None:
+        with LockFile(f"{database_path}-dosql/branches/main/maintenance.lock") as lock_file:
+            while not over.is_set():
+                if lock_file.try_lock():
+                    taken.append(1)
+                    lock_file.unlock()
+
+    with (
+        eager.opened_head(MAIN_BRANCH_ID) as head,
+        contextlib.closing(connect(database_path)) as con,
+    ):
+        rival = threading.Thread(target=be_a_rival)
+        rival.start()
+        try:
+            for _ in range(3):
+                pid = write_until_it_is_there(head, con)
+                head.keeping.recall()
+                assert not is_alive(pid) and head.keeping.is_keeper
+            pid = write_until_it_is_there(head, con)
+            os.kill(pid, signal.SIGKILL)
+            until(lambda: head.keeping.companion_pid is None and head.keeping.is_keeper)
+        finally:
+            over.set()
+            rival.join()
+    assert not taken
 
 
 def test_nobody_keeps_it_alive_beyond_its_parent(
@@ -225,10 +272,9 @@ def test_that_of_a_fork_leaves_main_to_its_keeper(database_path: Path, eager: Da
         contextlib.closing(connect(database_path, branch="dev")) as con,
     ):
         write_until(lambda: head.keeping.companion_pid, con)
-        main.keeping.unlock()  # as when it is handed over
+        main.keeping.unlock()  # as when its keeper has ended
         time.sleep(1.0)
-        with open(main.keeping._maintenance_lock, "rb", closefd=False) as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert main.keeping._maintenance_lock.try_lock()
 
 
 def test_a_long_transaction_is_not_in_its_way(
@@ -259,8 +305,8 @@ def test_one_that_cannot_open_the_database_is_done_without(database_path: Path) 
         head: Head = database.use_head(MAIN_BRANCH_ID)
         started = []
 
-        def start(_seconds: float) -> Companion:
-            started.append(Companion("dosql_core.no_such_module", []))
+        def start(_seconds: float, lock_file: LockFile) -> Companion:
+            started.append(Companion("dosql_core.no_such_module", [], lock_file))
             return started[-1]
 
         head.keeping._start_companion = start
@@ -333,8 +379,10 @@ def test_a_broken_pipe_ends_nobody(database_path: Path) -> None:
         """
         import os, signal, sys, time, dosql_dbapi
         from dosql_core.kernel.companion import MAINTAIN, Companion, CompanionLostError
+        from dosql_core.storage.lock_files import LockFile
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        companion = Companion("dosql_core.no_such_module", [])
+        lock_file = LockFile(sys.argv[1] + ".lock")
+        companion = Companion("dosql_core.no_such_module", [], lock_file)
         os.waitid(os.P_PID, companion.pid, os.WEXITED | os.WNOWAIT)
         try:
             companion.work(MAINTAIN)
@@ -353,9 +401,12 @@ def test_it_ends_when_its_parent_has_ended_before_it_began(database_path: Path) 
     program = """
         import os, sys, time
         from dosql_core.kernel.companion import Companion
+        from dosql_core.storage.lock_files import LockFile
         parent = str(os.getpid())
         companion = Companion(
-            "dosql_core.companion_process", [sys.argv[1], "main", "100000", parent]
+            "dosql_core.companion_process",
+            [sys.argv[1], "main", "100000", parent],
+            LockFile(sys.argv[1] + ".lock"),
         )
         if os.fork() == 0:  # has the other end of its standard input
             os.close(1)
@@ -425,9 +476,13 @@ def test_none_is_started_where_it_cannot_be_or_is_of_no_use(
     assert companion_starter("m", [], after_seconds=0.0) is None
 
 
-def test_one_that_does_not_follow_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_does_not_follow_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(companion_module, "_ANSWER_SECONDS", 0.5)
-    companion = Companion("json.tool", [])
-    with pytest.raises(CompanionLostError):
-        companion.resign()
+    monkeypatch.setattr(companion_module, "_PATIENCE_SECONDS", 0.1)
+    (tmp_path / "sleeper.py").write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with LockFile(tmp_path / "a.lock") as lock_file:
+        companion = Companion("sleeper", [], lock_file)
+        with pytest.raises(CompanionLostError):
+            companion.resign()
     assert companion.has_ended()
