@@ -143,3 +143,15 @@ def test_a_time_is_never_before_the_newest_commit_of_history(tmp_path: Path) -> 
         assert ring.recorder(index)(None) > 1 << 60
         ring.close()
     assert len(asked) == 2  # each asked once, and only when a time was wanted
+
+
+def test_on_another_system_the_import_says_what_is_missing() -> None:
+    program = """
+        import sys
+        sys.platform = "darwin"
+        try:
+            import dosql_dbapi
+        except ImportError as error:
+            print(error)
+    """
+    assert run_program(program).startswith("DoSQL runs on Linux, and this is darwin")
