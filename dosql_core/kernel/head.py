@@ -43,6 +43,7 @@ from dosql_core.kernel.cycle_pacing import CyclePacing
 from dosql_core.kernel.group_commit import GroupCommit
 from dosql_core.kernel.keeper import (
     CLOSE_THE_REPLACED,
+    Keeper,
     Stamp,
     is_another_file,
     replaced_while_open,
@@ -310,21 +311,25 @@ class Head:
     @contextlib.contextmanager
     def pinned(self) -> Iterator[tuple[apsw.Connection, WalState]]:
         """A read transaction of ours, and exactly the state of the WAL it reads at."""
-        with self.pin_lock:
-            if self.pin_connection.in_transaction:
-                run(self.pin_connection, "COMMIT")
-            for _ in range(_LOOKS_MAX):
-                before = self.index.raw_header()
-                run(self.pin_connection, "BEGIN")
-                run(self.pin_connection, "SELECT 1 FROM sqlite_schema LIMIT 1")
-                if self.index.raw_header() == before:
-                    break
-                run(self.pin_connection, "COMMIT")
-            try:
-                yield self.pin_connection, self.index.state()
-            finally:
-                if self.pin_connection.in_transaction:
-                    run(self.pin_connection, "COMMIT")
+        with self.pin_lock, self._pinned_by(self.pin_connection) as state:
+            yield self.pin_connection, state
+
+    @contextlib.contextmanager
+    def _pinned_by(self, connection: apsw.Connection) -> Iterator[WalState]:
+        if connection.in_transaction:
+            run(connection, "COMMIT")
+        for _ in range(_LOOKS_MAX):
+            before = self.index.raw_header()
+            run(connection, "BEGIN")
+            run(connection, "SELECT 1 FROM sqlite_schema LIMIT 1")
+            if self.index.raw_header() == before:
+                break
+            run(connection, "COMMIT")
+        try:
+            yield self.index.state()
+        finally:
+            if connection.in_transaction:
+                run(connection, "COMMIT")
 
     def lsn_of(self, state: WalState) -> Lsn:
         """The LSN of a state of the WAL that a reader sees or saw a moment ago."""
@@ -411,9 +416,8 @@ class Head:
             if keeper is not None:
                 tidy = False
                 try:
-                    if keeper.is_of_another_file():
-                        with contextlib.suppress(OSError, Error, apsw.Error):
-                            self.capture_now()
+                    if keeper.has_lost_its_file():
+                        self._capture_without_file(keeper)
                     elif self.group_commit.failure is None:
                         with contextlib.suppress(FileNotFoundError):
                             tidy = self._is_tidy() or keeper.cycle(self.gate, last=True)
@@ -431,6 +435,13 @@ class Head:
             finally:
                 opening.close()
 
+    def _capture_without_file(self, keeper: Keeper) -> None:
+        """Capture what the WAL has, where it can, by the one connection that is sure to be open."""
+        with contextlib.suppress(OSError, Error, apsw.Error):
+            with self._pinned_by(keeper.connection) as state:
+                self.capture.capture(keeper.connection, state)
+            self.own_history.refresh()
+
     def _is_tidy(self) -> bool:
         """Whether nothing was committed since the clean closing that the stamp tells of."""
         captured, _ = self.capture.position()
@@ -447,11 +458,12 @@ class Head:
         was_keeper = self.keeping.is_keeper
         self.keeping.dismiss()
         keeper = self.keeping.take_keeper()
-        if was_keeper:
+        if keeper is not None:
+            self._capture_without_file(keeper)
+            keeper.close(tidy=False)
+        elif was_keeper:
             with contextlib.suppress(OSError, Error, apsw.Error):
                 self.capture_now()
-        if keeper is not None:
-            keeper.close(tidy=False)
         with contextlib.suppress(DatabasePoisonedError):
             self.group_commit.wait()  # opens the WAL, while it has a name that is its own
         self._is_let_go = True

@@ -55,7 +55,7 @@ class Keeper:
         self._capture = capture
         self._skipping = self._cycles_to_skip = 0
         self._vfs = vfs
-        self._keeping = keeping
+        self.connection = keeping
         self._opened: list[apsw.Connection] = []
 
     @cached_property
@@ -81,19 +81,23 @@ class Keeper:
         """Whether a file has been put where ours was; nothing of ours may go there."""
         return is_another_file(self._path, self._file)
 
+    def has_lost_its_file(self) -> bool:
+        """Whether another file is where ours was, or none at all."""
+        return self.is_of_another_file() or not os.path.exists(self._path)
+
     def _refuse_another_file(self) -> None:
         if self.is_of_another_file():
             raise CannotOpenError(replaced_while_open(self._path), hint=CLOSE_THE_REPLACED)
 
     def keep(self) -> None:
         """Hold the WAL from here on."""
-        run(self._keeping, "BEGIN")
-        run(self._keeping, "SELECT 1 FROM sqlite_schema LIMIT 1")
+        run(self.connection, "BEGIN")
+        run(self.connection, "SELECT 1 FROM sqlite_schema LIMIT 1")
 
     def release(self) -> None:
         """Stop holding the WAL."""
-        if self._keeping.in_transaction:
-            run(self._keeping, "COMMIT")
+        if self.connection.in_transaction:
+            run(self.connection, "COMMIT")
 
     @contextlib.contextmanager
     def write_lock(self, gate: WriteGate) -> Iterator[WalState]:
@@ -222,7 +226,7 @@ class Keeper:
         self.release()
         for connection in self._opened:
             connection.close()
-        return self._keeping
+        return self.connection
 
 
 class _LockWait:

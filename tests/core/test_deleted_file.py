@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sqlite3
 import subprocess
 import sys
 
@@ -108,6 +109,24 @@ def test_what_was_committed_after_the_deletion_is_in_the_history(database_path, 
     rebuild_head(str(tmp_path / "back.db"))
     with contextlib.closing(dosql_dbapi.connect(tmp_path / "back.db")) as back:
         assert back.execute("select a from t").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_connection_that_opened_no_other_yet_keeps_its_commits(database_path, tmp_path, replaced):
+    make_table(database_path, "t")
+    con = dosql_dbapi.connect(database_path, isolation_level=None)
+    con.execute("insert into t values (1)")
+    database_path.unlink()
+    if replaced:
+        with contextlib.closing(sqlite3.connect(tmp_path / "other.db")) as other:
+            other.execute("create table other(a)")
+        (tmp_path / "other.db").rename(database_path)
+    con.execute("insert into t values (2)")
+    con.close()
+    (tmp_path / "app.db-dosql").rename(tmp_path / "back.db-dosql")
+    rebuild_head(str(tmp_path / "back.db"))
+    with contextlib.closing(dosql_dbapi.connect(tmp_path / "back.db")) as back:
+        assert back.execute("select a from t").fetchall() == [(1,), (2,)]
 
 
 def test_a_connection_closes_after_everything_was_deleted(database_path, tmp_path):
