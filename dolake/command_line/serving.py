@@ -176,7 +176,7 @@ def pending_changes(service: IngestService, identifier: TableIdentifier) -> Pend
                 mirror = tables.mirror(name)
                 while mirror.table.identifier == identifier and mirror.has_changes:
                     staged = mirror.staged
-                    rows, keys = mirror.pending()
+                    rows, keys = staged.pending()
                     if mirror.staged is staged:  # else a flush ended just now
                         return Pending(rows, keys, staged.is_emptied)
     return None

@@ -6,7 +6,13 @@ from collections.abc import Iterable
 
 from dolake.catalog.table_registry import LoadedTable, TableChange
 from dolake.errors import SnapshotNotFoundError
-from dolake.tables.lake_table import LAYOUT, LSN, SOURCE, schema_of_snapshot, snapshot_at
+from dolake.tables.lake_table import (
+    LSN,
+    SOURCE,
+    layout_property,
+    schema_of_snapshot,
+    snapshot_at,
+)
 from dolake.tables.schema_mapping import layout_as_of, layout_of_property
 
 
@@ -22,7 +28,7 @@ def fork_changes(
     for loaded in tables:
         metadata = loaded.metadata
         properties = metadata.get("properties") or {}
-        parent_layout = LAYOUT if parent_branch == "main" else f"{LAYOUT}.{parent_branch}"
+        parent_layout = layout_property(parent_branch)
         if properties.get(SOURCE) != source or parent_layout not in properties:
             continue
         snapshot = snapshot_at(metadata, parent_branch, lsn)
@@ -49,7 +55,7 @@ def fork_changes(
                     },
                     {
                         "action": "set-properties",
-                        "updates": {f"{LAYOUT}.{branch}": layout.to_property()},
+                        "updates": {layout_property(branch): layout.to_property()},
                     },
                 ],
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +16,6 @@ import pyarrow as pa
 from dolake.catalog.table_registry import LoadedTable, TableChange
 from dolake.changes import RowChange, SchemaChange, SqlValue, TableSchema
 from dolake.tables.data_file import field_of
-from dolake.tables.lake_table import LakeTable
 from dolake.tables.layout_changes import written_layout
 from dolake.tables.row_tables import renumbered, row_table
 from dolake.tables.schema_mapping import (
@@ -25,9 +24,8 @@ from dolake.tables.schema_mapping import (
     Layout,
     follow_change,
     new_layout,
-    settled,
 )
-from dolake.tables.snapshot_commit import PreparedSnapshot, SnapshotCommit
+from dolake.tables.staged_table import StagedTable
 from dolake.tables.value_conversion import as_unicode
 from dolake.warehouse import Warehouse
 
@@ -56,14 +54,7 @@ def cdc_schema_fields(first_id: int) -> list[dict[str, Any]]:
     ]
 
 
-@dataclass(slots=True)
-class _Prepared:
-    snapshot: PreparedSnapshot
-    layout: Layout
-    new_paths: list[str]
-
-
-class ChangeLog:
+class ChangeLog(StagedTable):
     """One branch of a change log. Not safe for several threads."""
 
     def __init__(
@@ -74,14 +65,10 @@ class ChangeLog:
         types: Mapping[str, str],
         layout: Layout | None = None,
     ) -> None:
-        self.table = LakeTable(warehouse, loaded, branch)
-        self._warehouse = warehouse
-        self._types = types
-        self.layout = self.table.stored_layout() if layout is None else layout
+        super().__init__(warehouse, loaded, branch, types, layout)
         self.staged_layout = self.layout
         self.staged_bytes = 0
         self._staged: list[tuple[RowChange, Mapping[str, SqlValue]]] = []
-        self._prepared: _Prepared | None = None
         self.table.contents = self.table.load(loaded)
 
     @property
@@ -138,24 +125,11 @@ class ChangeLog:
         rows, wanted = row_table([image for _, image in self._staged], None, self.staged_layout)
         layout, update = written_layout(table, self.layout, wanted, kept_ids=())
         rows = self._with_own_columns(renumbered(rows, layout), update.schema)
-        commit = SnapshotCommit(
-            self._warehouse,
-            {**table.metadata, "schemas": [*table.metadata["schemas"], update.schema]},
-            table.ref,
-            table.contents,
-            update.schema,
-        )
+        commit = self._begin_commit(update.schema)
         written = [file for file, _ in table.write_rows(rows, update.schema)]
         commit.add(written)
         snapshot = commit.write("append", summary)
-        self._prepared = _Prepared(
-            snapshot, layout, [*(file.file_path for file in written), *snapshot.paths]
-        )
-        return TableChange(
-            table.identifier,
-            [*snapshot.requirements, *update.requirements],
-            [*update.updates, *snapshot.updates, *table.layout_updates(layout)],
-        )
+        return self._hold_prepared(snapshot, update, layout, [file.file_path for file in written])
 
     def _with_own_columns(self, rows: pa.Table, schema: Mapping[str, Any]) -> pa.Table:
         ids = {field["name"]: field["id"] for field in schema["fields"]}
@@ -175,24 +149,9 @@ class ChangeLog:
 
     def committed(self, loaded: LoadedTable) -> None:
         """What was prepared is committed: let go of what was staged."""
-        prepared = self._prepared
-        assert prepared is not None
-        self.table.metadata = loaded.metadata
-        self.table.contents = prepared.snapshot.contents
-        self.layout = self.staged_layout = settled(prepared.layout)
+        self._take_prepared(loaded)
+        self.staged_layout = self.layout
         self._staged, self.staged_bytes = [], 0
-        self._prepared = None
-
-    @property
-    def prepared_snapshot_id(self) -> int | None:
-        """The snapshot that is prepared and neither committed nor known to have failed."""
-        return None if self._prepared is None else self._prepared.snapshot.snapshot_id
-
-    def failed(self, *, is_certain: bool) -> None:
-        """What was prepared is not committed; its files go if that is certain."""
-        if self._prepared is not None and is_certain:
-            self.table.warehouse.forget(self._prepared.new_paths)
-            self._prepared = None
 
     def follow(self, loaded: LoadedTable) -> bool:
         """Hold the table as it is now; whether somebody else's snapshot had come."""

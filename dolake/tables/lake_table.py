@@ -85,20 +85,15 @@ class LakeTable:
         found: str | None = (self.metadata.get("properties") or {}).get(name)
         return found
 
-    def layout_property(self, branch: str | None = None) -> str:
-        """The name of the property that holds a branch's layout."""
-        branch = branch or self.ref
-        return LAYOUT if branch == "main" else f"{LAYOUT}.{branch}"
-
     def stored_layout(self) -> Layout:
         """The columns of our branch, as its last commit left them."""
-        stored = self.property(self.layout_property())
+        stored = self.property(layout_property(self.ref))
         assert stored is not None
         return layout_of_property(stored)
 
     def layout_updates(self, layout: Layout) -> list[dict[str, Any]]:
         """What a commit says for the table to remember these columns; nothing where it does."""
-        name, text = self.layout_property(), settled(layout).to_property()
+        name, text = layout_property(self.ref), settled(layout).to_property()
         if self.property(name) == text:
             return []
         return [{"action": "set-properties", "updates": {name: text}}]
@@ -190,6 +185,11 @@ class LakeTable:
             files.append((described, places))
         write_files(self.warehouse, written)
         return files
+
+
+def layout_property(branch: str) -> str:
+    """The name of the property that holds a branch's layout."""
+    return LAYOUT if branch == "main" else f"{LAYOUT}.{branch}"
 
 
 def watermarked_snapshot(metadata: Mapping[str, Any], ref: str) -> Mapping[str, Any] | None:

@@ -7,10 +7,9 @@ the commit has succeeded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,9 +17,8 @@ import pyarrow as pa
 from pyroaring import BitMap
 
 from dolake.catalog.table_registry import LoadedTable, TableChange
-from dolake.changes import ROWID_KEY, RowChange, SchemaChange, SqlValue, TableSchema
+from dolake.changes import ROWID_KEY, SchemaChange, TableSchema
 from dolake.tables.data_file import LINEAGE_FIELDS
-from dolake.tables.key_coding import Key
 from dolake.tables.key_index import (
     ABSENT,
     Integers,
@@ -28,71 +26,33 @@ from dolake.tables.key_index import (
     locations_of,
     positions_of,
 )
-from dolake.tables.lake_table import FIRST_LSN, KEY, LakeTable, SchemaUpdate, with_lineage
+from dolake.tables.lake_table import FIRST_LSN, KEY, LAYOUT, layout_property, with_lineage
 from dolake.tables.layout_changes import converted_rows, written_layout
 from dolake.tables.manifests import DataFile, ManifestEntry, Status
-from dolake.tables.mirrored_files import (
-    FileChanges,
-    MirroredFile,
-    MirroredFiles,
-    is_rowid_key,
-)
+from dolake.tables.mirrored_files import FileChanges, MirroredFile, MirroredFiles
 from dolake.tables.position_deletes import packed_deletes
-from dolake.tables.row_tables import batch_table, key_of, renumbered, row_table
+from dolake.tables.row_tables import batch_table, renumbered
 from dolake.tables.schema_mapping import (
     UNASSIGNED,
     Layout,
     changed_layout,
-    follow_change,
     layout_of_property,
-    settled,
 )
-from dolake.tables.snapshot_commit import (
-    PreparedSnapshot,
-    SnapshotCommit,
-    write_files,
-)
+from dolake.tables.snapshot_commit import SnapshotCommit, write_files
 from dolake.tables.snapshot_contents import SnapshotContents
+from dolake.tables.staged_rows import StagedRows
+from dolake.tables.staged_table import StagedTable
 from dolake.tables.value_conversion import MISFIT_COLUMN
 from dolake.warehouse import Warehouse
 
-Row = Mapping[str, SqlValue]
 
-# What a staged row takes besides its texts and blobs: the dictionary, its numbers, the key.
-_ROW_BYTES = 300
+@dataclass(frozen=True, slots=True)
+class _Indexing:
+    """What a commit will change of the files and their index. Shape: new locations of the keys."""
 
-
-@dataclass(slots=True)
-class Staged:
-    """Changes of one table that are not committed yet.
-
-    Shape: `rows` has the last state of every key that changed, None for a deleted one; `unexpected`
-           keys are those whose first change was an insert: no row is expected to have them.
-           `is_emptied` says that all rows of the table as it is committed are gone, `must_convert`
-           that those that are not have to be written anew. `first_lsn` is that of the oldest.
-    """
-
-    rows: dict[Key, Row | None] = field(default_factory=dict)
-    unexpected: set[Key] = field(default_factory=set)
-    is_emptied: bool = False
-    is_dropped: bool = False
-    must_convert: bool = False
-    value_bytes: int = 0
-    first_lsn: int | None = None
-
-    @property
-    def nbytes(self) -> int:
-        return self.value_bytes + _ROW_BYTES * len(self.rows)
-
-
-@dataclass(slots=True)
-class _Prepared:
-    snapshot: PreparedSnapshot
-    layout: Layout
     changes: FileChanges
     keys: Integers
     locations: Integers
-    new_paths: list[str]
     is_reset: bool
 
 
@@ -105,7 +65,7 @@ class _Made:
     is_reset: bool = False
 
 
-class Mirror:
+class Mirror(StagedTable):
     """One branch of a mirror. Not safe for several threads."""
 
     def __init__(
@@ -116,121 +76,35 @@ class Mirror:
         types: Mapping[str, str],
         layout: Layout | None = None,
     ) -> None:
-        self.table = LakeTable(warehouse, loaded, branch)
-        self._warehouse = warehouse
-        self._types = types
-        self.layout = self.table.stored_layout() if layout is None else layout
-        self.staged_layout = self.layout
-        self.staged = Staged()
+        super().__init__(warehouse, loaded, branch, types, layout)
+        self.staged = StagedRows(self.layout)
         self.files = MirroredFiles(warehouse, self.layout)
         self.foreign_commits = 0
-        self._prepared: _Prepared | None = None
+        self._indexing: _Indexing | None = None
         self._take(loaded)
-
-    # -- staging -----------------------------------------------------------------------------------
 
     @property
     def name(self) -> str:
         """The table's name in the source."""
-        return self.staged_layout.table
+        return self.staged.layout.table
 
     @property
     def has_changes(self) -> bool:
+        """Whether anything is staged."""
         staged = self.staged
-        return bool(staged.rows) or staged.is_emptied or self.staged_layout is not self.layout
-
-    def stage_row(self, change: RowChange) -> None:
-        """Take in a change of a row, whose key is that of the table, or was before it changed."""
-        names = self.staged_layout.key_names
-        staged = self.staged
-        if staged.first_lsn is None:
-            staged.first_lsn = change.lsn
-        values = change.key
-        if len(names) == 1 and names[0] in values:
-            key: Key = values[names[0]]
-        elif ROWID_KEY not in values and not all(name in values for name in names):
-            return  # a delete: the row went with all others when the table changed its key
-        else:
-            key = key_of(values, names)
-            if is_rowid_key(key) and self.staged_layout.rowid_id is None:
-                self.staged_layout = replace(self.staged_layout, rowid_id=UNASSIGNED)
-        after = change.after
-        if change.operation == "insert" and key not in staged.rows:
-            staged.unexpected.add(key)
-        staged.rows[key] = after
-        if after is not None:
-            for value in after.values():
-                if type(value) is str or type(value) is bytes:
-                    staged.value_bytes += len(value)
+        return bool(staged.rows) or staged.is_emptied or staged.layout is not self.layout
 
     def stage_schema(self, change: SchemaChange) -> None:
         """Take in a change of the table's columns, its being dropped, or made again."""
-        staged = self.staged
-        if staged.first_lsn is None:
-            staged.first_lsn = change.lsn
-        if change.after is None:
-            self._empty()
-            self.staged.is_dropped = True
-            return
-        renamed = change.renamed
-        shared = self._ids_of_other_branches()
-        layout = follow_change(self.staged_layout, change, self._types, shared)
-        if layout.key_names != self.staged_layout.key_names or staged.is_dropped:
-            self._empty()  # its rows come, if it has any, as inserts
-        staged = self.staged
-        if staged.rows:
-            added = {
-                c.column.name: c.default
-                for c in layout.columns
-                if c.default is not None and c.origin_id is None
-            }
-            staged.rows = {
-                key: None
-                if row is None
-                else {**added, **{renamed.get(name, name): value for name, value in row.items()}}
-                for key, row in staged.rows.items()
-            }
-        self.staged_layout = layout
-        # Misfits are told by the names of columns, so they are told anew when those change.
-        staged.must_convert |= any(c.is_recomputed for c in layout.columns) or (
-            bool(renamed) and layout.misfit_id is not None
-        )
-
-    def _empty(self) -> None:
-        self.staged = Staged(is_emptied=True, first_lsn=self.staged.first_lsn)
+        self.staged.stage_schema(change, self._types, self._ids_of_other_branches())
 
     def _ids_of_other_branches(self) -> set[int]:
-        own = self.table.layout_property()
+        own = layout_property(self.table.ref)
         ids: set[int] = set()
         for name, text in (self.table.metadata.get("properties") or {}).items():
-            if name.startswith("dosql.layout") and name != own:
+            if name.startswith(LAYOUT) and name != own:
                 ids |= layout_of_property(text).field_ids
         return ids
-
-    def pending(self) -> tuple[pa.Table, list[dict[str, SqlValue]]]:
-        """The rows staged, and the keys of all rows of the committed table they stand in for.
-
-        Shape: with `is_emptied` no committed row counts, whatever the keys.
-        """
-        rows = [row for row in self.staged.rows.values() if row is not None]
-        rowids = self._rowids([k for k, row in self.staged.rows.items() if row is not None])
-        table, _ = row_table(rows, rowids, self.staged_layout)
-        return table, [self._key_values(key) for key in self.staged.rows]
-
-    def _key_values(self, key: Key) -> dict[str, SqlValue]:
-        names = self.staged_layout.key_names
-        if is_rowid_key(key):
-            return {ROWID_KEY: key[0][1]}
-        return dict(zip(names, key if len(names) > 1 else (key,), strict=True))
-
-    def _rowids(self, keys: Sequence[Key]) -> list[SqlValue] | None:
-        if self.staged_layout.rowid_id is None:
-            return None
-        if self.staged_layout.is_rowid_required:
-            return list(keys)
-        return [key[0][1] if is_rowid_key(key) else None for key in keys]
-
-    # -- the commit --------------------------------------------------------------------------------
 
     def prepare(self, summary: Mapping[str, str]) -> TableChange | None:
         """Write the files of a snapshot of what is staged; None when nothing is.
@@ -240,24 +114,13 @@ class Mirror:
         if not self.has_changes and not len(self.files.surplus):
             return None
         staged, table = self.staged, self.table
-        if staged.must_convert and self.staged_layout.misfit_id is None:
-            self.staged_layout = replace(self.staged_layout, misfit_id=UNASSIGNED)
-        kept_keys = [key for key, row in staged.rows.items() if row is not None]
-        rows, layout = row_table(
-            [row for row in staged.rows.values() if row is not None],
-            self._rowids(kept_keys),
-            self.staged_layout,
-        )
+        if staged.must_convert and staged.layout.misfit_id is None:
+            staged.layout = replace(staged.layout, misfit_id=UNASSIGNED)
+        rows, layout = staged.table()
         layout, update = written_layout(
             table, self.layout, layout, kept_ids=self._ids_of_other_branches()
         )
-        commit = SnapshotCommit(
-            self._warehouse,
-            self._metadata_with(update.schema),
-            table.ref,
-            table.contents,
-            update.schema,
-        )
+        commit = self._begin_commit(update.schema)
         if staged.is_emptied:
             made = self._emptied(commit)
             keys, locations = np.empty(0, np.int64), np.empty(0, np.int64)
@@ -289,16 +152,14 @@ class Mirror:
             key = msgspec.json.encode(layout.key_ids).decode()
             summary = {**summary, FIRST_LSN: str(staged.first_lsn), KEY: key}
         snapshot = commit.write(commit.operation, summary)
-        self._prepared = _Prepared(
-            snapshot,
-            layout,
+        self._indexing = _Indexing(
             replace(made.changes, added=added),
             keys,
             new_locations if len(keys) else keys,
-            [*made.paths, *(file.file_path for file, _ in written), *snapshot.paths],
-            is_reset=made.is_reset,
+            made.is_reset,
         )
-        return self._change(snapshot, update, layout)
+        paths = [*made.paths, *(file.file_path for file, _ in written)]
+        return self._hold_prepared(snapshot, update, layout, paths)
 
     def prepare_copy(
         self,
@@ -339,41 +200,16 @@ class Mirror:
                 written += [file for file, _ in table.write_rows(rows, update.schema)]
         if not has_misfits:
             layout, update = written_layout(table, self.layout, wanted, kept_ids=others)
-        commit = SnapshotCommit(
-            self._warehouse,
-            self._metadata_with(update.schema),
-            table.ref,
-            table.contents,
-            update.schema,
-        )
+        commit = self._begin_commit(update.schema)
         self._emptied(commit)
         commit.add(written)
-        self.staged_layout = wanted
-        self.staged = Staged(is_emptied=True)
+        self.staged = StagedRows(wanted, is_emptied=True)
         nothing = np.empty(0, np.int64)
         snapshot = commit.write(commit.operation, summary)
-        self._prepared = _Prepared(
-            snapshot,
-            layout,
-            FileChanges([MirroredFile(_added_entry(file)) for file in written], {}, []),
-            nothing,
-            nothing,
-            [*(file.file_path for file in written), *snapshot.paths],
-            is_reset=True,
-        )
-        return self._change(snapshot, update, layout)
-
-    def _change(
-        self, snapshot: PreparedSnapshot, update: SchemaUpdate, layout: Layout
-    ) -> TableChange:
-        return TableChange(
-            self.table.identifier,
-            [*snapshot.requirements, *update.requirements],
-            [*update.updates, *snapshot.updates, *self.table.layout_updates(layout)],
-        )
-
-    def _metadata_with(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {**self.table.metadata, "schemas": [*self.table.metadata["schemas"], schema]}
+        files = [MirroredFile(_added_entry(file)) for file in written]
+        self._indexing = _Indexing(FileChanges(files, {}, []), nothing, nothing, is_reset=True)
+        paths = [file.file_path for file in written]
+        return self._hold_prepared(snapshot, update, layout, paths)
 
     def _emptied(self, commit: SnapshotCommit) -> _Made:
         contents = self.table.contents
@@ -390,7 +226,7 @@ class Mirror:
             commit.remove([file.path, *file.replaceable_deletes()])
             if len(dead) == file.row_count:
                 continue
-            rows = converted_rows(self._warehouse, file.path, self.layout, self.staged_layout)
+            rows = converted_rows(self._warehouse, file.path, self.layout, self.staged.layout)
             is_live = np.ones(file.row_count, dtype=np.bool_)
             is_live[np.array(dead.to_array(), dtype=np.int64)] = False
             rows = renumbered(rows, layout)
@@ -437,39 +273,25 @@ class Mirror:
 
     def committed(self, loaded: LoadedTable) -> None:
         """What was prepared is committed: hold it, and let go of what was staged."""
-        prepared = self._prepared
-        assert prepared is not None
-        self.table.metadata = loaded.metadata
-        self.table.contents = prepared.snapshot.contents
-        self.layout = self.staged_layout = settled(prepared.layout)
+        self._take_prepared(loaded)
+        indexing, self._indexing = self._indexing, None
+        assert indexing is not None
         entries = {
             entry.data_file.file_path: entry
             for is_data in (True, False)
-            for entry in prepared.snapshot.contents.live(is_data=is_data)
+            for entry in self.table.contents.live(is_data=is_data)
         }
-        changes = prepared.changes
+        changes = indexing.changes
         for file in changes.added:  # now with the row ids and sequence numbers they inherit
             file.entry = entries[file.path]
         for _, deletes in changes.deleted.values():
             deletes[:] = [entries[entry.data_file.file_path] for entry in deletes]
-        if prepared.is_reset:
+        if indexing.is_reset:
             self.files.reset(self.layout, changes.added)
         else:
             self.files.layout = self.layout
-            self.files.apply(changes, prepared.keys, prepared.locations)
-        self.staged = Staged(is_dropped=self.staged.is_dropped)
-        self._prepared = None
-
-    @property
-    def prepared_snapshot_id(self) -> int | None:
-        """The snapshot that is prepared and neither committed nor known to have failed."""
-        return None if self._prepared is None else self._prepared.snapshot.snapshot_id
-
-    def failed(self, *, is_certain: bool) -> None:
-        """What was prepared is not committed; its files go if that is certain."""
-        if self._prepared is not None and is_certain:
-            self.table.warehouse.forget(self._prepared.new_paths)
-            self._prepared = None
+            self.files.apply(changes, indexing.keys, indexing.locations)
+        self.staged = StagedRows(self.layout, is_dropped=self.staged.is_dropped)
 
     def follow(self, loaded: LoadedTable) -> bool:
         """Hold the table as it is now; whether somebody else's snapshot had come.

@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pyroaring import BitMap
 
-from dolake.changes import ROWID_KEY
 from dolake.tables.data_file import LINEAGE_FIELDS, read_columns
 from dolake.tables.key_coding import HashedKeys, IntegerKeys, Key, NotAnIntegerKeyError
 from dolake.tables.key_index import (
@@ -379,8 +377,3 @@ def _integer_codes(rows: pa.Table, layout: Layout) -> Integers:
 
 def _as_array(positions: BitMap) -> Integers:
     return np.frombuffer(positions.to_array(), dtype=np.uint32).astype(np.int64)
-
-
-def is_rowid_key(key: Any) -> bool:
-    """Whether a row is keyed by its rowid although its table has a primary key (`key_of`)."""
-    return isinstance(key, tuple) and len(key) == 1 and key[0][0] == ROWID_KEY

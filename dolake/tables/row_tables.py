@@ -39,6 +39,11 @@ def key_of(values: Row, key_names: tuple[str, ...]) -> Key:
     return tuple(values[name] for name in key_names)
 
 
+def is_rowid_key(key: Any) -> bool:
+    """Whether a row is keyed by its rowid although its table has a primary key (`key_of`)."""
+    return isinstance(key, tuple) and len(key) == 1 and key[0][0] == ROWID_KEY
+
+
 def row_table(
     rows: Sequence[Row], rowids: Sequence[SqlValue] | None, layout: Layout
 ) -> tuple[pa.Table, Layout]:

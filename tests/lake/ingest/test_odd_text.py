@@ -23,7 +23,7 @@ from dolake.ingest.push_client import PushClient, PushOptions
 from dolake.lake import Lake
 from dolake.query.lake_query import LakeQuery
 from dolake.settings import IngestSettings, RetryPolicy
-from dolake.tables.source_tables import CHANGE_LOG_SUFFIX
+from dolake.tables.lake_table import CHANGE_LOG_SUFFIX
 from dolake.tables.table_options import TableOptions
 from fixtures.lake_servers import LakeProcess, ServedLakes
 from fixtures.sync_reports import QuietReport
