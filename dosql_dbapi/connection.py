@@ -201,11 +201,13 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
         self._columns_of: dict[str, tuple[int, Described | None]] = {}
         self._last_insert_rowid = kernel.last_insert_rowid
         self._in_autocommit = kernel.get_autocommit
+        self._transaction_state = kernel.txn_state
         self._enter_write = self._session.enter_write
         self._leave_write = self._session.leave_write
         self._has_gate = self._session.gate_needed
         self._is_next_read_noted = False
-        self._is_turn_due = False
+        self._is_turn_due = self._is_just_begun = False
+        self._has_savepoint = False
         self._begin_sql = self._implicit_begin()
 
     # -- cursors -----------------------------------------------------------------------------------

@@ -52,13 +52,15 @@ class ConnectionState:
         "_detect_types",
         "_enter_write",
         "_has_gate",
+        "_has_savepoint",  # the open transaction, which was begun deferred
         "_in_autocommit",
         "_is_closed",
         "_is_closing_cursors",
         "_is_in_block",  # of transaction()
         "_is_in_memory",
+        "_is_just_begun",  # the open transaction, by the write that runs now
         "_is_next_read_noted",  # it matters to the LSN: see _note_read
-        "_is_turn_due",  # an explicit deferred transaction has not written anything yet
+        "_is_turn_due",  # the open transaction has not taken main's write lock yet
         "_isolation_level",
         "_kernel",
         "_last_insert_rowid",
@@ -76,6 +78,7 @@ class ConnectionState:
         "_text_factory",
         "_thread_wait",
         "_timeout_seconds",
+        "_transaction_state",
     )
 
     _autocommit: bool | int
@@ -88,13 +91,15 @@ class ConnectionState:
     _cursors_max: int
     _data_version: Callable[[], int]
     _detect_types: int
-    _enter_write: Callable[[], None]
+    _enter_write: Callable[..., None]  # takes the statement it is for
     _has_gate: bool
+    _has_savepoint: bool
     _in_autocommit: Callable[[], bool]
     _is_closed: bool
     _is_closing_cursors: bool
     _is_in_block: bool
     _is_in_memory: bool
+    _is_just_begun: bool
     _is_next_read_noted: bool
     _is_turn_due: bool
     _isolation_level: str | None
@@ -114,11 +119,15 @@ class ConnectionState:
     _text_factory: Any
     _thread_wait: tuple[float, float, float] | None
     _timeout_seconds: float
+    _transaction_state: Callable[[str], int]
 
     if TYPE_CHECKING:
 
         def execute(self, sql: str, parameters: Any = (), /) -> Cursor:
             """Make a cursor and run one statement with it; `Connection` does."""
+            raise NotImplementedError
+
+        def _compile(self, sql: str) -> None:
             raise NotImplementedError
 
     def __new__(cls, *_arguments: Any, **_options: Any) -> Self:

@@ -6,8 +6,8 @@ from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
-from dosql_core.errors import CursorClosedError
-from dosql_core.kernel.connection import KernelCursor
+from dosql_core.errors import CursorClosedError, DatabaseLockedError
+from dosql_core.kernel.connection import TRANSACTION_WRITES, KernelCursor
 from dosql_core.kernel.error_translation import KernelError, translate
 from dosql_dbapi.commit_description import follow_session
 from dosql_dbapi.connection_state import ConnectionState
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LEGACY_TRANSACTION_CONTROL = -1
 
 _LEVELS = ("", "DEFERRED", "IMMEDIATE", "EXCLUSIVE")
+_LOCKING_LEVELS = ("IMMEDIATE", "EXCLUSIVE")
 
 _run = KernelCursor.execute
 
@@ -68,7 +69,7 @@ class ConnectionTransactions(ConnectionState):
         """Begin a transaction the program asked for, or that `autocommit=False` implies."""
         is_writing = mode in ("immediate", "exclusive")
         if is_writing and self._has_gate:
-            self._enter_write()
+            self._enter_write(None)
         try:
             _run(self._control, sql)
         except KernelError as error:
@@ -77,34 +78,59 @@ class ConnectionTransactions(ConnectionState):
         if not is_writing:
             self._mark_deferred()
 
-    def _begin_write(self, cursor: Cursor) -> None:
-        """Begin the implicit transaction of a write: at once with the write lock on a file.
+    def _begin_write(self, cursor: Cursor, sql: str) -> None:
+        """Begin the implicit transaction of a write: in its turn, where it writes a shared head.
 
-        Errors: CursorClosedError, before anything is begun.
+        Errors: CursorClosedError, before anything is begun; DatabaseLockedError, and then the
+                transaction is open unless beginning it was to take the lock.
         """
         if cursor._is_closed:
             raise CursorClosedError("Cannot operate on a closed cursor.")
         if self._has_gate:
-            self._enter_write()
+            is_locking = self._isolation_level in _LOCKING_LEVELS
+            try:
+                self._enter_write(None if is_locking else sql)
+            except DatabaseLockedError:
+                if is_locking:
+                    self._refuse_mistakes(sql)
+                else:
+                    self._begin("BEGIN", None)
+                raise
         try:
             _run(self._control, self._begin_sql or "BEGIN")
         except KernelError as error:
             if not self._in_autocommit():  # another thread of this connection was faster
                 return
             self._after_failure()
+            self._refuse_mistakes(sql)
             raise translated_for(self, error) from error
+        self._is_just_begun = True
+        self._is_turn_due = self._is_next_read_noted = self._has_gate
+        self._has_savepoint = False
+
+    def _refuse_mistakes(self, sql: str) -> None:
+        """What is wrong with a statement itself comes before what is wrong with its transaction."""
+        try:
+            self._compile(sql)
+        except KernelError as error:
+            raise translated_for(self, error) from error
+
+    def _undo_beginning(self, sql: str) -> None:
+        """A write failed that has begun the open transaction; sqlite3 compiles before it begins."""
+        try:
+            self._compile(sql)
+        except (KernelError, UnicodeEncodeError):
+            _run(self._control, "ROLLBACK")
 
     def _implicit_begin(self) -> str | None:
         if self._autocommit != LEGACY_TRANSACTION_CONTROL or self._isolation_level is None:
             return None
-        if self._is_in_memory or self._isolation_level == "EXCLUSIVE":
-            return f"BEGIN {self._isolation_level}"
-        # A write follows in any case. Taking the lock for it now means waiting for a turn; taking
-        # it later, after a read, may mean that the transaction cannot be saved.
-        return "BEGIN IMMEDIATE"
+        return f"BEGIN {self._isolation_level}"
 
     def _mark_deferred(self) -> None:
+        """The transaction that has just begun takes the write lock when it first writes main."""
         self._is_next_read_noted = self._is_turn_due = self._has_gate
+        self._has_savepoint = False
 
     def _note_read(self) -> None:
         """The first read of a deferred transaction, or since a commit of this connection.
@@ -116,25 +142,29 @@ class ConnectionTransactions(ConnectionState):
         if self._in_autocommit():
             self._session.forget_commit()
         else:
-            self._session.begin_read()
+            self._session.begin_read(may_begin_again=not self._has_savepoint)
 
-    def _take_turn(self) -> None:
-        self._is_next_read_noted = self._is_turn_due = False
-        self._enter_write()
+    def _begin_statement_that_may_write(self, sql: str | None = None) -> None:
+        """Wait for a turn, unless the statement is known to write only other databases."""
+        if self._has_gate and (self._is_turn_due or self._in_autocommit()):
+            self._enter_write(sql)
 
-    def _begin_statement_that_may_write(self) -> None:
-        if self._has_gate:
-            if self._in_autocommit():
-                self._enter_write()
-            elif self._is_turn_due:
-                self._take_turn()
+    def _settle_turn(self) -> None:
+        """After a write in a transaction: keep the turn only with the lock it is for."""
+        if self._transaction_state("main") == TRANSACTION_WRITES:
+            self._is_next_read_noted = self._is_turn_due = False
+        else:
+            self._leave_write()
 
     def _after_statement(self) -> None:
         """Give the turn up when the statement ended the transaction, or was one itself."""
-        if self._has_gate and self._in_autocommit():
-            self._is_turn_due = False
-            self._is_next_read_noted = True
-            self._leave_write()
+        if self._has_gate:
+            if self._in_autocommit():
+                self._is_turn_due = False
+                self._is_next_read_noted = True
+                self._leave_write()
+            elif self._is_turn_due:
+                self._settle_turn()
 
     def _after_failure(self) -> None:
         if not self._is_closed:

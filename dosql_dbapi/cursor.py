@@ -111,10 +111,13 @@ class Cursor(KernelCursor):
             elif plan == WRITE:
                 if connection._in_autocommit():
                     if connection._begin_sql is not None:
-                        connection._begin_write(self)
+                        connection._begin_write(self, sql)
                         _run(self, sql, parameters)
+                        connection._is_just_begun = False
+                        if connection._is_turn_due:
+                            connection._settle_turn()
                     elif connection._has_gate:
-                        connection._enter_write()
+                        connection._enter_write(sql)
                         try:
                             _run(self, sql, parameters)
                         finally:
@@ -122,9 +125,11 @@ class Cursor(KernelCursor):
                             connection._is_next_read_noted = True
                     else:
                         _run(self, sql, parameters)
+                elif connection._is_turn_due:
+                    connection._enter_write(sql)
+                    _run(self, sql, parameters)
+                    connection._settle_turn()
                 else:
-                    if connection._is_turn_due:
-                        connection._take_turn()
                     _run(self, sql, parameters)
                 self._rowcount = connection._changes()
                 self._lastrowid = connection._last_insert_rowid()

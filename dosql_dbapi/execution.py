@@ -119,7 +119,7 @@ def execute_returning(cursor: Cursor, connection: Connection, sql: str, paramete
     """Run a write with a RETURNING clause that is nothing else."""
     _check_free(cursor)
     if connection._begin_sql is not None and connection._in_autocommit():
-        connection._begin_write(cursor)
+        connection._begin_write(cursor, sql)
     _run_write(cursor, connection, sql, parameters, True)
 
 
@@ -134,7 +134,7 @@ def execute_control(cursor: Cursor, connection: Connection, sql: str) -> None:
     if kind is StatementKind.BEGIN:
         is_writing = statement.begin_mode in ("immediate", "exclusive")
         if is_writing and connection._has_gate:
-            connection._enter_write()
+            connection._enter_write(None)
         _run(cursor, sql)
         if not is_writing:
             connection._mark_deferred()
@@ -143,6 +143,7 @@ def execute_control(cursor: Cursor, connection: Connection, sql: str) -> None:
         _run(cursor, sql)
         if is_first:
             connection._mark_deferred()
+        connection._has_savepoint = True
     else:
         _run(cursor, sql)
         connection._after_statement()
@@ -162,7 +163,7 @@ def _execute_kind(
         text = verdict or text
     if kind is StatementKind.DML:
         if connection._in_autocommit() and connection._begin_sql and begins_implicitly(statement):
-            connection._begin_write(cursor)
+            connection._begin_write(cursor, text)
         _run_write(cursor, connection, text, parameters, statement.has_returning)
     elif kind in _READS or (kind is StatementKind.PRAGMA and _only_reads(statement)):
         if connection._is_next_read_noted:
@@ -180,13 +181,15 @@ def _execute_kind(
         _run_to_first_row(cursor, text, parameters)
         if is_first:
             connection._mark_deferred()
+        connection._has_savepoint = True
     elif kind in _ATTACHES or (kind is StatementKind.PRAGMA and not _may_write(statement)):
         connection._forget_columns()  # some pragmas say how columns are called
         _run_to_first_row(cursor, text, parameters)
         connection._session.note_setting(text)
     else:
         connection._forget_columns()  # it may change the schema
-        connection._begin_statement_that_may_write()
+        if kind is not StatementKind.VACUUM or connection._in_autocommit():  # else it is refused
+            connection._begin_statement_that_may_write(text)
         try:
             _run_to_first_row(cursor, text, parameters)
         finally:
@@ -220,13 +223,14 @@ def _run_to_first_row(cursor: Cursor, text: str, parameters: Any) -> None:
 def _run_write(
     cursor: Cursor, connection: Connection, text: str, parameters: Any, has_returning: bool
 ) -> None:
-    connection._begin_statement_that_may_write()
+    connection._begin_statement_that_may_write(text)
     try:
         _run(cursor, text, parameters)
         cursor._described = text if has_returning else None
         cursor._row = None
         if has_returning:
             _take_rows(cursor, connection, text)
+        connection._is_just_begun = False
         cursor._rowcount = connection._changes()
         cursor._lastrowid = connection._last_insert_rowid()
     finally:
@@ -299,27 +303,29 @@ def execute_many(cursor: Cursor, sql: str, sets: Iterable[Any]) -> None:
             cursor._rowcount = total if is_write else -1
             return
         if connection._in_autocommit() and connection._begin_sql and begins_implicitly(statement):
-            connection._begin_write(cursor)
+            connection._begin_write(cursor, text)
         recovery.compile_without_the_past(connection, text)
-        counted = _Counted(connection)
+        counted = _Counted(connection, text)
         try:
             _run_many(cursor, text, counted.count(sets))
             for _row in iter(partial(_step, cursor), None):
                 pass
         finally:
             connection._after_statement()
+        connection._is_just_begun = False
         cursor._rowcount = counted.rowcount
     except Exception as error:
-        recovery.many_failed(cursor, error)
+        recovery.many_failed(cursor, sql, error)
 
 
 class _Counted:
     """Passes sets of parameters on to the kernel and counts the rows changed by each."""
 
-    __slots__ = ("_connection", "rowcount")
+    __slots__ = ("_connection", "_text", "rowcount")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, text: str) -> None:
         self._connection = connection
+        self._text = text
         self.rowcount = 0
 
     def count(self, sets: Iterator[Any]) -> Iterator[Any]:
@@ -327,7 +333,7 @@ class _Counted:
         changes = connection._changes
         looks_at_parameters = connection._plans.looks_at_parameters
         needs_turns = connection._has_gate and connection._in_autocommit()
-        connection._begin_statement_that_may_write()
+        connection._begin_statement_that_may_write(self._text)
         total = 0
         for given in sets:
             if type(given) is not tuple:
@@ -335,11 +341,13 @@ class _Counted:
             if looks_at_parameters:
                 given = _adapted(given)
             if needs_turns:  # each row is a transaction of its own
-                connection._enter_write()
+                connection._enter_write(self._text)
             yield given
             total += changes()
             if needs_turns:
                 connection._leave_write()
+            elif connection._is_turn_due:
+                connection._settle_turn()
         self.rowcount = total
 
 

@@ -31,6 +31,7 @@ from dosql_core.kernel.error_translation import (
     KernelAuthError,
     KernelBindingsError,
     KernelClosedErrors,
+    KernelConstraintError,
     KernelError,
     KernelThreadError,
     KernelTooBigError,
@@ -61,13 +62,25 @@ def connection_of(cursor: Cursor) -> Connection:
     return connection
 
 
-def many_failed(cursor: Cursor, error: Exception) -> NoReturn:
+def many_failed(cursor: Cursor, sql: str, error: Exception) -> NoReturn:
     """Raise what went wrong inside executemany, where nothing can be run again."""
     cursor._rowcount = -1
     if isinstance(error, KernelThreadError) and "Re-using a cursor" in str(error):
         raise ProgrammingError(RECURSIVE_USE) from error
-    cursor._connection._after_failure()
+    connection = cursor._connection
+    is_just_begun, connection._is_just_begun = connection._is_just_begun, False
+    if is_just_begun:
+        _undo_beginning(connection, sql, error)
+    connection._after_failure()
     raise_translated(cursor, {}, error)
+
+
+def _undo_beginning(connection: Connection, sql: str, error: Exception) -> None:
+    """Have no transaction open for a statement that SQLite refuses to compile."""
+    if isinstance(error, KernelConstraintError):
+        return  # so it ran; that is what fails most
+    if connection._plans.statement(sql).as_of is None:  # else SQLite did not get this text
+        connection._undo_beginning(sql)
 
 
 def recover(cursor: Cursor, sql: Any, parameters: Any, error: Exception) -> None:
@@ -77,6 +90,7 @@ def recover(cursor: Cursor, sql: Any, parameters: Any, error: Exception) -> None
     if isinstance(error, _NOT_THIS_CALLERS):
         raise error
     connection = cursor._connection
+    is_just_begun, connection._is_just_begun = connection._is_just_begun, False
     cursor._row = None
     if isinstance(error, KernelThreadError):
         if "Re-using a cursor" in str(error):
@@ -87,6 +101,8 @@ def recover(cursor: Cursor, sql: Any, parameters: Any, error: Exception) -> None
     if isinstance(error, KernelClosedErrors) and connection._has_moved(cursor):
         execute_elsewhere(cursor, connection, sql, parameters)
         return
+    if is_just_begun:
+        _undo_beginning(connection, sql, error)
     connection._after_failure()
     if isinstance(error, KernelAuthError) and connection._session.take_the_past_away():
         with connection._session.reading_the_past():

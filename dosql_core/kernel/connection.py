@@ -12,6 +12,8 @@ import apsw
 KernelCursor = apsw.Cursor
 KernelError = apsw.Error
 ENABLE_TRIGGER = apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER
+TRANSACTION_WRITES = apsw.SQLITE_TXN_WRITE
+"""What `KernelConnection.txn_state` says of a database whose write lock is held."""
 
 OPEN_READ_WRITE = apsw.SQLITE_OPEN_READWRITE
 OPEN_READ_ONLY = apsw.SQLITE_OPEN_READONLY
@@ -60,6 +62,20 @@ def run(
         return cursor.execute(sql, tuple(parameters)).fetchall()
     finally:
         cursor.close(True)
+
+
+def run_untraced(connection: apsw.Connection, sql: str, parameters: Any = ()) -> list[Any]:
+    """Run one statement of ours, of which a program's trace hears nothing; returns its rows."""
+    cursor = apsw.Cursor(connection)
+    cursor.exec_trace = _go_on  # instead of that of the connection
+    try:
+        return cursor.execute(sql, parameters).fetchall()
+    finally:
+        cursor.close(True)
+
+
+def _go_on(_cursor: apsw.Cursor, _sql: str, _parameters: Any) -> bool:
+    return True
 
 
 def run_many(connection: apsw.Connection, sql: str, rows: Iterable[Sequence[Any]]) -> None:

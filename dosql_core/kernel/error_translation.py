@@ -45,6 +45,7 @@ KernelError = apsw.Error
 KernelAuthError = apsw.AuthError
 KernelBindingsError = apsw.BindingsError
 KernelBusyErrors = (apsw.BusyError, apsw.LockedError)
+KernelConstraintError = apsw.ConstraintError
 KernelClosedErrors = (apsw.CursorClosedError, apsw.ConnectionClosedError)
 KernelThreadError = apsw.ThreadingViolationError
 KernelTooBigError = apsw.TooBigError

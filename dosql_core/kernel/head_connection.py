@@ -18,13 +18,16 @@ from dosql_core.kernel.connection import (
     OPEN_CREATE,
     OPEN_READ_WRITE,
     OPEN_URI,
+    TRANSACTION_WRITES,
     KernelConnection,
     keep_off_the_wal,
     pragma_value,
     run,
+    run_untraced,
 )
 from dosql_core.kernel.head import Head
 from dosql_core.kernel.wal_index import SALT_1_WORD, WalState
+from dosql_core.kernel.write_targets import WriteTargets
 from dosql_core.options import Durability, SessionOptions
 
 _SYNCHRONOUS = {
@@ -50,7 +53,8 @@ class HeadConnection:
         self.head = head
         self.timeout_seconds = options.timeout_seconds
         self._is_in_gate = False
-        # Waits for this writer's turn. Errors: DatabaseLockedError when it does not come in time.
+        # Waits for this writer's turn, but not with a statement that does not write main.
+        # Errors: DatabaseLockedError when it does not come in time.
         self.enter_write, self._leave_gate = self._turns()
         self._own_commit: _OwnCommit | None = None
         self._committed_at = 0
@@ -70,6 +74,7 @@ class HeadConnection:
             vfs=head.vfs,
             statementcachesize=options.cached_statements,
         )
+        self.write_targets = WriteTargets(self.kernel)
         keep_off_the_wal(self.kernel)
         # Before the first statement: another process may be building the WAL's index just now.
         self.kernel.set_busy_handler(self._wait_for_the_lock)
@@ -124,19 +129,21 @@ class HeadConnection:
 
     # -- taking turns ------------------------------------------------------------------------------
 
-    def _turns(self) -> tuple[Callable[[], None], Callable[[], None]]:
+    def _turns(self) -> tuple[Callable[..., None], Callable[[], None]]:
         """`enter_write` and `_leave_gate`, as fast as they can be while nobody else waits."""
         gate, turnstile = self.head.gate, self.head.gate.turnstile
         take, give_back, waiters = gate.take, gate.give_back, gate.waiters
         contended_until = turnstile.contended_until
         schema_mark = self.head.schema_mark
 
-        def enter_write() -> None:
+        def enter_write(statement: str | None = None) -> None:
             if self._is_in_gate:
                 if schema_mark[0] != self._schema_seen:
                     self._look_at_schema()
                 return
             if waiters or contended_until[0] or not take(False):
+                if statement is not None and not self.write_targets.includes_main(statement):
+                    return
                 gate.enter(self.timeout_seconds)
             self._is_in_gate = True
             if schema_mark[0] != self._schema_seen:
@@ -174,8 +181,8 @@ class HeadConnection:
             self._causes = CauseRecorder(self.kernel, known)
 
     def leave_write(self) -> None:
-        """Give the turn up, once no transaction is open any more."""
-        if self._is_in_gate and self.kernel.get_autocommit():
+        """Give the turn up, unless the write lock it was for is held."""
+        if self._is_in_gate and self.kernel.txn_state("main") != TRANSACTION_WRITES:
             self._leave_gate()
 
     def _wait_for_the_lock(self, tries: int) -> bool:
@@ -202,21 +209,28 @@ class HeadConnection:
 
     # -- where it reads ----------------------------------------------------------------------------
 
-    def begin_read(self) -> None:
-        """Open the snapshot of an explicit transaction so that its LSN is known exactly."""
+    def begin_read(self, *, may_begin_again: bool = False) -> None:
+        """Open the snapshot of a transaction so that its LSN is known.
+
+        Where somebody commits in just that moment it is not, unless the transaction may begin again
+        because nothing depends on it so far: no savepoint, nothing written elsewhere.
+        """
         kernel, index = self.kernel, self.head.index
         if kernel.txn_state("main") != apsw.SQLITE_TXN_NONE:
             return
+        may_begin_again = may_begin_again and kernel.txn_state() == apsw.SQLITE_TXN_NONE
         self._snapshot = None
         for _ in range(_BRACKETS_MAX):
             before = index.raw_header()
-            run(kernel, "SELECT 1 FROM sqlite_schema LIMIT 1")
+            run_untraced(kernel, "SELECT 1 FROM sqlite_schema LIMIT 1")
             snapshot = self._snapshot_between(before)
             if snapshot is not None:
                 self._snapshot = snapshot
                 return
-            run(kernel, "COMMIT")
-            run(kernel, "BEGIN")
+            if not may_begin_again:
+                return
+            run_untraced(kernel, "COMMIT")
+            run_untraced(kernel, "BEGIN")
 
     def _snapshot_between(self, before: bytes) -> WalState | Lsn | None:
         """What was opened since the WAL index was `before`; None when somebody wrote meanwhile.
@@ -244,7 +258,7 @@ class HeadConnection:
         head = self.head
         if self.kernel.in_transaction:
             state = self.kernel.txn_state("main")
-            if state == apsw.SQLITE_TXN_WRITE:
+            if state == TRANSACTION_WRITES:
                 return head.newest_lsn()  # the write lock stands still what others commit
             if state == apsw.SQLITE_TXN_NONE:
                 self._snapshot = None
@@ -297,6 +311,7 @@ class HeadConnection:
     def _forget_metadata(self) -> None:
         """After a rollback, which took the row away: the next commit tells its own time."""
         self._planned_time = None
+        self.write_targets.forget()
         if self._looked_in_transaction:  # TEMP triggers that were made are gone again
             self._looked_in_transaction = False
             self._schema_seen = -1

@@ -91,12 +91,15 @@ class HeadSession(HistorySession):
     def after_rollback_to(self) -> None:
         if len(self.triggers) or len(self.database.triggers):
             self._connection.look_at_schema_again()  # it may have taken TEMP triggers away
+        self._connection.write_targets.forget()
 
     def note_definition(self, sql: str) -> None:
+        self._connection.write_targets.forget()
         if _CHANGES_EFFECTS.search(sql) or len(self.triggers) or len(self.database.triggers):
             self._head.schema_mark[0] += 1
 
     def note_setting(self, sql: str) -> None:
+        self._connection.write_targets.forget()  # it may have attached a database
         if _CHANGES_EFFECTS.search(sql):
             self._connection.look_at_schema_again()  # whether foreign keys act is its own choice
 

@@ -31,14 +31,18 @@ class Session:
         self.options = options
         self.read_only = options.read_only
 
-    def enter_write(self) -> None:
-        """Wait for this writer's turn; nothing to wait for without a shared head."""
+    def enter_write(self, statement: str | None = None) -> None:
+        """Wait for this writer's turn; nothing to wait for without a shared head.
+
+        With the text of the `statement` to be run it does not wait where that writes only other
+        databases: TEMP tables, what is attached.
+        """
 
     def leave_write(self) -> None:
-        """Give the turn up once the connection is back in autocommit."""
+        """Give the turn up unless the open transaction has the write lock."""
 
-    def begin_read(self) -> None:
-        """Open the snapshot of an explicit DEFERRED transaction before its first SELECT."""
+    def begin_read(self, *, may_begin_again: bool = False) -> None:
+        """Open the snapshot of a deferred transaction before its first SELECT."""
 
     def forget_commit(self) -> None:
         """A statement runs after the last commit."""

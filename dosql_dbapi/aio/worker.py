@@ -60,8 +60,8 @@ class InterruptibleConnection(Connection):
         is_cancelled = self._is_cancelled
         enter, leave = self._enter_write, self._leave_write
 
-        def enter_unless_cancelled() -> None:
-            enter()
+        def enter_unless_cancelled(statement: str | None) -> None:
+            enter(statement)
             if is_cancelled():
                 leave()
                 raise InterruptedStatementError("cancelled while waiting to write")
