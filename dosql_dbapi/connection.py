@@ -47,8 +47,9 @@ from dosql_dbapi.connection_transactions import (
 from dosql_dbapi.cursor import Cursor, FreshCursor
 from dosql_dbapi.deprecations import warn_of_positional_options
 from dosql_dbapi.location import locate
-from dosql_dbapi.plans import REMEMBERED_TEXTS_MAX, PlanBook
+from dosql_dbapi.plans import PlanBook
 from dosql_dbapi.recovery import CLOSED_CONNECTION
+from dosql_dbapi.remembered_texts import RememberedTexts
 from dosql_dbapi.results import Described
 from dosql_dbapi.shared_cursor import FreshSharedCursor
 from dosql_dbapi.statement import Statement, prepared
@@ -198,7 +199,7 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
         self._new_cursor: Callable[[], Any] = kernel.cursor
         self._changes = kernel.changes
         self._data_version = kernel.data_version
-        self._columns_of: dict[str, tuple[int, Described | None]] = {}
+        self._columns_of: RememberedTexts[tuple[int, Described | None]] = RememberedTexts()
         self._last_insert_rowid = kernel.last_insert_rowid
         self._in_autocommit = kernel.get_autocommit
         self._transaction_state = kernel.txn_state
@@ -403,8 +404,7 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
         The version changes with every commit, of other processes, too, so a schema that somebody
         else changed is never described as it was.
         """
-        if len(self._columns_of) >= REMEMBERED_TEXTS_MAX:
-            self._columns_of.clear()
+        self._columns_of.make_room(sql)
         self._columns_of[sql] = (version, columns)
 
     def _forget_columns(self) -> None:

@@ -20,6 +20,7 @@ from dosql_core.kernel.connection import KernelConnection, KernelCursor
 from dosql_core.sessions.session import Session
 from dosql_dbapi.plans import PlanBook
 from dosql_dbapi.recovery import CLOSED_CONNECTION
+from dosql_dbapi.remembered_texts import RememberedTexts
 from dosql_dbapi.results import Described
 from dosql_dbapi.user_functions import Callbacks
 
@@ -85,7 +86,7 @@ class ConnectionState:
     _begin_sql: str | None
     _callbacks: Callbacks
     _changes: Callable[[], int]
-    _columns_of: dict[str, tuple[int, Described | None]]
+    _columns_of: RememberedTexts[tuple[int, Described | None]]
     _control: KernelCursor
     _cursors: list[weakref.ref[Cursor]]
     _cursors_max: int

@@ -8,6 +8,7 @@ from dosql_core.errors import ProgrammingError
 from dosql_core.language.classify import Statement, StatementKind, classify
 from dosql_core.language.limits import steady_limits
 from dosql_core.language.splitting import start_of_statement
+from dosql_dbapi.remembered_texts import RememberedTexts
 
 # Plans are small integers because the driver compares one for every statement it runs.
 READ: Final = 1
@@ -16,8 +17,6 @@ RETURNING: Final = 3
 CONTROL: Final = 4
 LIMITED: Final = 5
 OTHER: Final = 6
-
-REMEMBERED_TEXTS_MAX = 4096
 
 _CONTROLS = frozenset(
     (
@@ -44,12 +43,11 @@ _PLAN_OF_START = {
 }
 
 
-class PlanBook(dict[str, int]):
+class PlanBook(RememberedTexts[int]):
     """The plan of every text a connection ran lately; a text it does not hold is decided on.
 
     `statements` has the classified form of texts whose plan is CONTROL or OTHER, `steady` what to
-    run for those whose plan is LIMITED. All are emptied when they grow too large, as they would for
-    a program that formats values into its SQL.
+    run for those whose plan is LIMITED.
     With `looks_at_parameters` every plan is OTHER, so that each parameter passes an adapter and
     each cursor learns of a text_factory. With `describes_commit` no plan is WRITE or RETURNING, so
     that the next write takes along what SET COMMIT said of it.
@@ -72,10 +70,7 @@ class PlanBook(dict[str, int]):
         """
         if not isinstance(sql, str):
             raise TypeError(f"execute() argument 1 must be str, not {type(sql).__name__}")
-        if len(self) >= REMEMBERED_TEXTS_MAX:
-            self.clear()
-            self.statements.clear()
-            self.steady.clear()
+        self.make_room(sql)
         lowered = sql.lower()
         plan = _PLAN_OF_START.get(lowered[:7], OTHER)
         if (
@@ -91,7 +86,7 @@ class PlanBook(dict[str, int]):
             or "\0" in sql
         ):
             plan = self._look_closer(sql)
-        if plan == READ and "limit" in lowered and (steady := steady_limits(sql)) is not None:
+        if plan == READ and (steady := steady_limits(sql)) is not None:
             self.steady[sql] = steady
             plan = LIMITED
         self[sql] = plan
@@ -120,6 +115,12 @@ class PlanBook(dict[str, int]):
                 return CONTROL
         self.statements[sql] = statement
         return OTHER
+
+    def clear(self) -> None:
+        """Forget every text."""
+        super().clear()
+        self.statements.clear()
+        self.steady.clear()
 
     def statement(self, sql: str) -> Statement:
         """The classified form of a text."""

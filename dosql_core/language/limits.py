@@ -7,13 +7,27 @@ changes no value, it does not look (docs/decisions/0023).
 
 from __future__ import annotations
 
+import functools
+import re
+
 from dosql_core.language.tokens import Token, TokenKind, significant_tokens
 
+# Without one of these behind a LIMIT there is nothing to look for, and looking takes longer than
+# SQLite takes to compile most statements.
+_PERHAPS = re.compile(r"limit\s*(?:[?:@$/-]|\S+\s*[,/-])", re.IGNORECASE)
+_REMEMBERED_TEXTS, _REMEMBERED_CHARACTERS = 512, 4000
 _BEHIND_A_LIMIT = frozenset(("", ")", ";", ",", "OFFSET"))
 
 
 def steady_limits(sql: str) -> str | None:
     """The text with a `+` before each parameter that is a whole LIMIT; None where there is none."""
+    if _PERHAPS.search(sql) is None:
+        return None
+    # What one connection has run others will, and in some programs each has one to itself.
+    return (_known if len(sql) <= _REMEMBERED_CHARACTERS else _found)(sql)
+
+
+def _found(sql: str) -> str | None:
     tokens = significant_tokens(sql)
     places = []
     for number, token in enumerate(tokens[:-2]):
@@ -31,6 +45,9 @@ def steady_limits(sql: str) -> str | None:
         pieces.append(sql[done:place])
         done = place
     return "+".join([*pieces, sql[done:]])
+
+
+_known = functools.lru_cache(_REMEMBERED_TEXTS)(_found)
 
 
 def _is_whole(tokens: list[Token]) -> bool:

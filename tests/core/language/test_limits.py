@@ -6,8 +6,11 @@ import contextlib
 
 import apsw
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import dosql_dbapi
+from dosql_core.language import limits
 from dosql_core.language.limits import steady_limits
 
 STEADIED = {
@@ -39,6 +42,32 @@ def test_a_parameter_that_is_a_whole_limit_gets_a_sign(sql: str) -> None:
 @pytest.mark.parametrize("sql", LEFT)
 def test_other_texts_stay_as_they_are(sql: str) -> None:
     assert steady_limits(sql) is None
+
+
+PIECES = (
+    "limit",
+    "LIMIT",
+    " ",
+    "\n",
+    "?",
+    ":n",
+    "@n",
+    "$n",
+    "?2",
+    "5",
+    ",",
+    "offset",
+    "(",
+    ")",
+    "+",
+)
+COMMENTS = ("/* limit ? */", "-- limit ?\n", "/**/", "--\n", "'limit ?'", ";", "select a from t ")
+
+
+@given(st.lists(st.sampled_from(PIECES + COMMENTS), max_size=12).map("".join))
+def test_a_text_that_is_not_looked_at_closely_has_nothing_to_find(sql: str) -> None:
+    for text in (sql, f"limit{sql}"):
+        assert steady_limits(text) == limits._found(text)
 
 
 def test_a_limit_means_what_it_meant() -> None:
