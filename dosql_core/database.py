@@ -65,35 +65,41 @@ def open_database(
     `on_progress(done, total)` is called with pages while a large file is adopted.
     Errors: ForkedConnectionError for a database that was open when this process was forked.
     """
-    real_path = os.path.realpath(os.fspath(path))
+    given = os.fspath(path)
     with _registry_lock:
-        if real_path in _open_at_fork:
-            raise ForkedConnectionError(
-                f"{real_path} was open when this process was forked from its parent",
-                hint="close every connection before the fork; SQLite takes the parent's locks for "
-                "its own in a child that opens the same file again",
-            )
-        database = _registry.get(real_path)
-        creates = options is None or options.create
-        if database is not None and creates and not os.path.exists(real_path):
-            database._let_go_of_deleted_file()
-            database = None
-        if database is not None and database.is_replaced():
-            raise CannotOpenError(replaced_while_open(real_path), hint=CLOSE_THE_REPLACED)
-        if database is None:
-            try:
-                database = Database(real_path, options or DatabaseOptions(), on_progress)
-            except OSError as error:
-                raise CannotOpenError(
-                    f"unable to open database file: {error.strerror}: {error.filename}",
-                    hint="history needs a directory beside the file that may be written; "
-                    "history=False does without",
-                ) from error
-            except KernelError as error:
-                raise translate(error) from error
-            _registry[real_path] = database
+        database = _registry.get(given)  # most often that is the real path
+        if database is None or not database.is_in_place():
+            database = _at(os.path.realpath(given), options or DatabaseOptions(), on_progress)
         database._users += 1
         return database
+
+
+def _at(real_path: str, options: DatabaseOptions, on_progress: Progress | None) -> Database:
+    if real_path in _open_at_fork:
+        raise ForkedConnectionError(
+            f"{real_path} was open when this process was forked from its parent",
+            hint="close every connection before the fork; SQLite takes the parent's locks for "
+            "its own in a child that opens the same file again",
+        )
+    database = _registry.get(real_path)
+    if database is not None and options.create and not os.path.exists(real_path):
+        database._let_go_of_deleted_file()
+        database = None
+    if database is not None and database.is_replaced():
+        raise CannotOpenError(replaced_while_open(real_path), hint=CLOSE_THE_REPLACED)
+    if database is None:
+        try:
+            database = Database(real_path, options, on_progress)
+        except OSError as error:
+            raise CannotOpenError(
+                f"unable to open database file: {error.strerror}: {error.filename}",
+                hint="history needs a directory beside the file that may be written; "
+                "history=False does without",
+            ) from error
+        except KernelError as error:
+            raise translate(error) from error
+        _registry[real_path] = database
+    return database
 
 
 def detach_unopened(path: str | os.PathLike[str]) -> None:
@@ -292,6 +298,11 @@ class Database(OpenBranches):
             self._close_heads()
             if not self._is_let_go:
                 deletion.remember_closed(self.path, self.database_id)
+
+    def is_in_place(self) -> bool:
+        """Whether the file at our path is the one that this process has open."""
+        head = self._heads.get(MAIN_BRANCH_ID)
+        return head is not None and head.is_in_place()
 
     def is_replaced(self) -> bool:
         """Whether another file has been put at our path while this process has ours open."""

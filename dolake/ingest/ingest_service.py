@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +24,6 @@ from dolake.ingest.memory_budget import MemoryBudget
 from dolake.ingest.metrics import IngestMetrics
 from dolake.ingest.source_pipeline import SourcePipeline
 from dolake.settings import IngestSettings, Tier
-from dosql_core.storage.lock_files import LockFile
 
 _CLOSE_SECONDS = 30.0
 _TIERS_NAME = "tiers.json"
@@ -242,10 +243,18 @@ def hold(
 
     Errors: SourceBusyError.
     """
-    with LockFile(path) as lock_file:
-        if not lock_file.try_lock():
-            raise SourceBusyError(f"another process takes changes in at {path.parent}", hint=hint)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SourceBusyError(
+                f"another process takes changes in at {path.parent}",
+                hint=hint,
+            ) from None
         yield
+    finally:
+        os.close(descriptor)
 
 
 def source_lock(directory: Path, key: SourceKey) -> contextlib.AbstractContextManager[None]:

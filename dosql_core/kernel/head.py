@@ -293,6 +293,13 @@ class Head:
         connection.set_busy_timeout(_BUSY_MILLISECONDS)
         return connection
 
+    def is_in_place(self) -> bool:
+        """Whether our file is still at our path."""
+        try:
+            return stamp_of(self.place.database_path)[:2] == self.file
+        except OSError:
+            return False
+
     def is_replaced(self) -> bool:
         """Whether another file has been put at our path; ours is open still."""
         return is_another_file(self.place.database_path, self.file)

@@ -11,7 +11,7 @@ from fixtures.checkout import imported_modules, package_modules
 # Lowest first. A module may import from its own layer's package and from the layers before it;
 # packages that share a layer do not import one another.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("dosql_core.identifiers",),
+    ("dosql_core.supported_system", "dosql_core.identifiers"),
     ("dosql_core.errors",),
     ("dosql_core.options",),
     ("dosql_core.storage",),
