@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dosql_core.errors import BranchInUseError
 
 _opened: set[LockFile] = set()
-_opening_lock = threading.Lock()
+_opening_lock = threading.RLock()  # the collector, or a signal, may come in between
 
 
 class LockFile:
