@@ -60,7 +60,7 @@ class HeadConnection:
         self._committed_at = 0
         self._snapshot: WalState | Lsn | None = None
         self._planned_time: Microseconds | None = None
-        self._busy_since = 0.0
+        self._patience_seconds = 0.0
         self._schema_seen = -1
         self._looked_in_transaction = False
         self._causes: CauseRecorder | None = None
@@ -186,25 +186,29 @@ class HeadConnection:
             self._leave_gate()
 
     def _wait_for_the_lock(self, tries: int) -> bool:
-        """SQLite's busy handler: queue behind the other processes, up to the timeout."""
-        now = time.monotonic()
+        """SQLite's busy handler: queue behind the other processes, up to the timeout.
+
+        As SQLite's own it counts what it sleeps: time in which this process does not run, and that
+        in which the keeper has the lock, use up nobody's patience.
+        """
         if tries == 0:
-            self._busy_since = now
-        left = self._busy_since + self.timeout_seconds - now
+            self._patience_seconds = self.timeout_seconds
         turnstile = self.head.turnstile
         pause = min(_FIRST_PAUSE_SECONDS * 2 ** min(tries, 6), _LONGEST_PAUSE_SECONDS)
         if self.timeout_seconds > 0 and turnstile.is_kept():
             time.sleep(pause)
             return True
-        if left <= 0:
+        if self._patience_seconds <= 0:
             return False
         turnstile.announce()
         if self._is_in_gate:
             try:
-                turnstile.enter(left)
+                self._patience_seconds = turnstile.enter(self._patience_seconds)
             except DatabaseLockedError:
                 return False
-        time.sleep(min(pause, left))
+        pause = min(pause, self._patience_seconds)
+        time.sleep(pause)
+        self._patience_seconds -= pause
         return True
 
     # -- where it reads ----------------------------------------------------------------------------

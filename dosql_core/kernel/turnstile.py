@@ -76,22 +76,35 @@ class Turnstile:
         """The one that was has ended, in the middle of a cycle perhaps."""
         self._kept_until[0] = 0
 
-    def enter(self, timeout_seconds: float) -> None:
-        """Wait for this process's turn.
+    def enter(self, timeout_seconds: float) -> float:
+        """Wait for this process's turn; returns how much of the time is left.
+
+        Only what is slept here is counted, as SQLite counts, and not while the keeper has the lock.
 
         Errors: DatabaseLockedError when it does not come in time.
         """
         with self._mutex:
             if self.is_held:
-                return
-            deadline = time.monotonic() + timeout_seconds
-            _wait_for(self._next, deadline)
+                return timeout_seconds
+            left = self._wait_for(self._next, timeout_seconds)
             try:
-                _wait_for(self._main, deadline)
+                left = self._wait_for(self._main, left)
             finally:
                 self._next.unlock()
             self.is_held = True
             self._since_ns = time.monotonic_ns()
+            return left
+
+    def _wait_for(self, lock_file: LockFile, left: float) -> float:
+        pause = _FIRST_SLEEP_SECONDS
+        while not lock_file.try_lock():
+            if left <= 0:
+                raise DatabaseLockedError("database is locked")
+            time.sleep(pause)
+            if not self.is_kept():
+                left -= pause
+            pause = min(pause * 2, _LONGEST_SLEEP_SECONDS)
+        return left
 
     def leave(self, *, others_wait: bool) -> None:
         """End the turn, unless threads of this process wait and its time is not used up."""
@@ -111,12 +124,3 @@ class Turnstile:
         self._map.close()
         self._main.close()
         self._next.close()
-
-
-def _wait_for(lock_file: LockFile, deadline: float) -> None:
-    pause = _FIRST_SLEEP_SECONDS
-    while not lock_file.try_lock():
-        if time.monotonic() > deadline:
-            raise DatabaseLockedError("database is locked")
-        time.sleep(pause)
-        pause = min(pause * 2, _LONGEST_SLEEP_SECONDS)

@@ -8,6 +8,8 @@ from collections import deque
 from dosql_core.errors import DatabaseLockedError
 from dosql_core.kernel.turnstile import Turnstile
 
+_LOOK_SECONDS = 0.05
+
 
 class WriteGate:
     """Lets one writer of this process at a time through to SQLite's write lock.
@@ -57,13 +59,20 @@ class WriteGate:
             self.waiters.append(ticket)
             self._pass_on_if_free()
         try:
-            while not ticket.acquire(timeout=max(timeout_seconds, 0.0)):
+            # Counted in looks, as SQLite counts its sleeps: time in which this process does not run
+            # is nobody's patience.
+            left = timeout_seconds
+            while not ticket.acquire(timeout=min(max(left, 0.0), _LOOK_SECONDS)):
+                if timeout_seconds > 0 and (self.is_maintained or self.turnstile.is_kept()):
+                    continue
+                left -= _LOOK_SECONDS
+                if left > 0:
+                    continue
                 with self._mutex:
                     if ticket not in self.waiters:
                         return  # the turn was handed over before we had the mutex: it is ours
-                    if not (self.is_maintained and timeout_seconds > 0):
-                        self.waiters.remove(ticket)
-                        raise DatabaseLockedError("database is locked")
+                    self.waiters.remove(ticket)
+                    raise DatabaseLockedError("database is locked")
         except DatabaseLockedError:
             raise
         except BaseException:  # Ctrl-C: nobody must be handed a turn that nobody takes

@@ -6,6 +6,8 @@ import contextlib
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +17,8 @@ import dosql_dbapi
 from dosql_core.database import open_database
 from dosql_core.identifiers import MAIN_BRANCH_ID
 from dosql_core.kernel import keeping
-from dosql_core.options import DatabaseOptions
+from dosql_core.kernel.head_connection import HeadConnection
+from dosql_core.options import DatabaseOptions, SessionOptions
 from fixtures.crash import child_environment
 
 KEEPER = """
@@ -111,6 +114,31 @@ def test_nobody_gives_up_while_it_has_the_write_lock(
         con.execute("pragma busy_timeout = 0")
         with pytest.raises(dosql_dbapi.OperationalError, match="locked"):
             con.execute("insert into t values (2)")
+
+
+def test_waiting_for_it_uses_up_nobodys_patience(
+    database_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it is done, another writer may have the lock: for him there is as much time as ever."""
+    slept: list[float] = []
+    ours, sleep = threading.get_ident(), time.sleep
+    monkeypatch.setattr(
+        time, "sleep", lambda s: slept.append(s) if threading.get_ident() == ours else sleep(s)
+    )
+    with (
+        open_database(database_path) as database,
+        database.opened_head(MAIN_BRANCH_ID) as head,
+    ):
+        connection = HeadConnection(head, SessionOptions(timeout_seconds=1.0))
+        with head.turnstile.keeping():
+            assert all(connection._wait_for_the_lock(tries) for tries in range(2000))
+        assert sum(slept) > 2.0
+        slept.clear()
+        tries = 2000
+        while connection._wait_for_the_lock(tries):
+            tries += 1
+        assert sum(slept) == pytest.approx(1.0)
+        connection.close()
 
 
 def test_a_fast_writer_does_not_outrun_it(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -12,6 +14,7 @@ import pytest
 from dosql_core.errors import DatabaseLockedError
 from dosql_core.kernel.turnstile import Turnstile
 from dosql_core.kernel.write_gate import WriteGate
+from fixtures.crash import child_environment
 
 PATIENCE = 60.0
 
@@ -125,6 +128,90 @@ def test_nobody_gives_up_while_the_keeper_has_the_turn(gate):
     assert not passed.wait(0.1)
     gate.is_maintained = False
     gate.leave()
-    assert passed.wait(10)
+    assert passed.wait(PATIENCE)
     waiting.join()
     gate.leave()
+
+
+def test_nor_while_the_keeper_of_another_process_has_the_lock(gate, tmp_path):
+    """Whoever has the turn waits for that one, and the queue behind him with him."""
+    other = Turnstile(str(tmp_path))
+    gate.enter(0)
+    passed = threading.Event()
+
+    def wait_for_the_turn() -> None:
+        gate.enter(0.01)
+        passed.set()
+
+    with other.keeping():
+        waiting = threading.Thread(target=wait_for_the_turn)
+        waiting.start()
+        until(lambda: gate.waiters)
+        assert not passed.wait(0.2)
+        gate.leave()
+        assert passed.wait(PATIENCE)
+    waiting.join()
+    gate.leave()
+    other.close()
+
+
+def test_a_process_in_the_queue_waits_for_the_keeper_as_well(tmp_path):
+    first, second = Turnstile(str(tmp_path)), Turnstile(str(tmp_path))
+    first.enter(0)
+    passed = threading.Event()
+
+    def wait_for_the_turn() -> None:
+        second.enter(0.01)
+        passed.set()
+
+    with first.keeping():
+        waiting = threading.Thread(target=wait_for_the_turn)
+        waiting.start()
+        assert not passed.wait(0.2)
+        assert waiting.is_alive()
+        first.leave(others_wait=False)
+        assert passed.wait(PATIENCE)
+    waiting.join()
+    second.leave(others_wait=False)
+    with pytest.raises(DatabaseLockedError):
+        first.enter(0)
+        second.enter(0.01)
+    first.close()
+    second.close()
+
+
+STOPPED = """
+import sys, threading, time
+from dosql_core.kernel.turnstile import Turnstile
+from dosql_core.kernel.write_gate import WriteGate
+gate = WriteGate(Turnstile(sys.argv[1]))
+gate.enter(0)
+def leave_soon():
+    while not gate.waiters:
+        time.sleep(0.001)
+    print("waiting", flush=True)
+    sys.stdin.readline()
+    gate.leave()
+threading.Thread(target=leave_soon, daemon=True).start()
+gate.enter(1.0)
+print("passed", flush=True)
+"""
+
+
+def test_time_in_which_the_process_does_not_run_is_nobodys_patience(tmp_path):
+    """It is stopped, as one is that a busy machine does not get round to."""
+    with subprocess.Popen(
+        [sys.executable, "-c", STOPPED, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=child_environment(),
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        process.send_signal(signal.SIGSTOP)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        time.sleep(1.5)
+        process.send_signal(signal.SIGCONT)
+        assert process.stdout.readline() == "passed\n"
