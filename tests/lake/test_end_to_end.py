@@ -131,7 +131,7 @@ def push(database: Path, lake: LakeProcess, *words: str) -> subprocess.Popen[str
 
 def push_once(database: Path, lake: LakeProcess, *words: str) -> str:
     process = push(database, lake, "--once", *words)
-    out, _ = process.communicate(timeout=180)
+    out, _ = process.communicate(timeout=600)
     assert process.returncode == 0, out
     return out
 
@@ -142,7 +142,7 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 def wait_for(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not holds():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.05)
@@ -364,6 +364,6 @@ def test_a_sync_killed_at_any_moment_goes_on_where_it_was(
             running.kill()
             running.wait()
         present = con.lsn
-    subprocess.run([*words, "--once"], check=True, capture_output=True, timeout=120)
+    subprocess.run([*words, "--once"], check=True, capture_output=True, timeout=600)
     lake = served_lakes.start(tmp_path / "warehouse")
     assert assert_equal_through_pyiceberg(lake, database) == present

@@ -209,7 +209,7 @@ def test_closing_ends_a_wait(con, database):
     waiter.start()
     time.sleep(0.05)
     subscription.close()
-    waiter.join(timeout=10)
+    waiter.join(timeout=60)
     assert ended == [[]]
 
 

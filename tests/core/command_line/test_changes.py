@@ -71,7 +71,7 @@ def test_following_ends_with_control_c(dosql, app):
     dosql.ok(app, "insert into account values (2, 5)")
     assert json.loads(follower.stdout.readline())["key"] == {"id": 2}
     follower.send_signal(signal.SIGINT)
-    assert follower.wait(timeout=30) == 130
+    assert follower.wait(timeout=300) == 130
     assert follower.stderr.read() == b""
     follower.stdout.close()
     follower.stderr.close()

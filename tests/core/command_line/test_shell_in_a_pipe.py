@@ -226,7 +226,7 @@ def test_a_reader_that_leaves_ends_the_shell_quietly(dosql):
     shell = dosql.start(":memory:", query, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert shell.stdout.readline() == b"1\n"
     shell.stdout.close()
-    assert shell.wait(timeout=30) == 141
+    assert shell.wait(timeout=300) == 141
     assert shell.stderr.read() == b""
     shell.stderr.close()
 
@@ -241,7 +241,7 @@ def test_control_c_ends_a_script_with_its_transaction_rolled_back(dosql):
     shell.stdin.close()
     assert shell.stdout.readline() == b"deleted\n"
     os.kill(shell.pid, signal.SIGINT)  # before the endless statement or in it: it is not lost
-    shell.wait(timeout=60)
+    shell.wait(timeout=300)
     assert shell.returncode == 130
     shell.stdout.close()
     shell.stderr.close()

@@ -30,6 +30,13 @@ from fixtures.programs import run_and_die, run_program, run_sqlite
 CAPTURE_BYTES = 100_000
 PATIENCE_SECONDS = 60.0
 EAGER = DatabaseOptions(wal_capture_bytes=CAPTURE_BYTES, companion_after_seconds=0.0)
+TWO_PROCESSORS = "import os; os.sched_getaffinity = lambda pid: {0, 1}"
+
+
+@pytest.fixture(autouse=True)
+def two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also a machine with one has companions here, though they are of no use to it."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
 
 
 @pytest.fixture
@@ -185,7 +192,8 @@ def test_it_is_handed_over_to_nobody_else(database_path: Path, eager: Database) 
 def test_nobody_keeps_it_alive_beyond_its_parent(
     database_path: Path, seeded_random: random.Random, is_long_run: bool
 ) -> None:
-    program = """
+    program = f"""
+        {TWO_PROCESSORS}
         import os, sys, dosql_dbapi
         from dosql_core.database import open_database
         from dosql_core.identifiers import MAIN_BRANCH_ID
@@ -202,20 +210,22 @@ def test_nobody_keeps_it_alive_beyond_its_parent(
         if os.fork() == 0:  # has the other end of its standard input
             os.close(1)
             os.close(2)
-            import time
-            time.sleep(3)
+            os.read(os.open(sys.argv[3], os.O_RDONLY), 1)
             os._exit(0)
         print(head.keeping.companion_pid)
         for _ in range(int(sys.argv[2])):
             con.execute("insert into t(filler) values (randomblob(3000))")
         print(con.execute("select count(*) from t").fetchone()[0])
     """
+    may_end = database_path.with_name("may end")
+    os.mkfifo(may_end)
     for _ in range(30 if is_long_run else 3):
         more = seeded_random.randrange(500)
-        pid, commits = map(int, run_and_die(program, database_path, more).split())
-        with open_database(database_path) as database:
-            check_history(database, database_path, commits)
-        until(lambda: not is_alive(pid))  # noqa: B023
+        pid, commits = map(int, run_and_die(program, database_path, more, may_end).split())
+        with may_end.open("wb"):
+            with open_database(database_path) as database:
+                check_history(database, database_path, commits)
+            until(lambda: not is_alive(pid))  # noqa: B023
 
 
 def test_it_is_let_go_when_nothing_is_written(
@@ -293,6 +303,7 @@ def test_a_long_transaction_is_not_in_its_way(
         with pytest.raises(dosql_dbapi.OperationalError, match="locked"):
             other.execute("insert into t(filler) values (zeroblob(10))")
         con.execute("commit")
+        other.execute("pragma busy_timeout = 60000")
         other.execute("insert into t(filler) values (zeroblob(10))")
         commits = write_until(lambda: True, con)
         assert head.keeping.companion_pid is not None
@@ -346,7 +357,8 @@ def test_what_else_is_in_the_search_path_keeps_nobody_from_capturing(
 
 def test_a_program_that_may_start_none_captures_by_itself(database_path: Path) -> None:
     printed = run_program(
-        """
+        f"""
+        {TWO_PROCESSORS}
         import sys, dosql_dbapi
         from dosql_core.database import open_database
         from dosql_core.identifiers import MAIN_BRANCH_ID

@@ -50,7 +50,7 @@ def post(lake: LakeProcess, lsn: int, *changes: dict[str, Any]) -> tuple[int, An
 
 
 def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)

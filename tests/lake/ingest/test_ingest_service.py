@@ -49,7 +49,7 @@ def batch(after: int, last: int, *changes: RowChange, **more: object) -> BatchMe
 def send(to: SourcePipeline, message: BatchMessage, form: Form = Form.JSON) -> Accepted:
     accepted = to.accept(message, encode_message(message, form), form)
     if accepted.durable is not None:
-        accepted.durable.result(30)
+        accepted.durable.result(60)
     return accepted
 
 
@@ -375,7 +375,7 @@ def test_a_copy_comes_first_and_changes_follow_it(lake: Lake) -> None:
     assert pipeline.needs_copy
     mixed = [None, 1, 1.5, "text", b"\x00\xff", 2]
     accepted = copy_of(pipeline, 5, [(n, value) for n, value in enumerate(mixed)])
-    accepted.durable.result(30)  # type: ignore[union-attr]
+    accepted.durable.result(60)  # type: ignore[union-attr]
     send(pipeline, batch(5, 6))
     lake.abandon(service)
     service = lake.open()

@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,13 +17,16 @@ pytest.importorskip("msgspec")
 
 import msgspec
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync import client
+from websockets.sync.client import ClientConnection
 
 from dolake.ingest.lake_tables import SourceKey
 from fixtures.file_tables import stored_rows
 from fixtures.lake_servers import FileLakes, LakeProcess
 
 SHOP = SourceKey("shop", "main")
+PATIENCE_SECONDS = 60  # only a lake that hangs takes so long
+connect = partial(client.connect, open_timeout=PATIENCE_SECONDS, close_timeout=PATIENCE_SECONDS)
 
 
 def unpacked(raw: str | bytes) -> dict[str, Any]:
@@ -44,7 +48,7 @@ class Line:
 
     def hear(self) -> dict[str, Any]:
         while True:
-            answer = json.loads(self.socket.recv(timeout=30))
+            answer = json.loads(self.socket.recv(PATIENCE_SECONDS))
             if answer["type"] != "ack" or answer["sequence"] != 0:  # 0 tells of commits
                 return answer
 
@@ -111,7 +115,7 @@ def test_messages_may_be_msgpack_and_are_answered_so(file_lakes: FileLakes) -> N
     lake = file_lakes.start()
     with connect(lake.websocket_url) as socket:
         socket.send(msgspec.msgpack.encode({"type": "connect", "source": "shop"}))
-        assert unpacked(socket.recv(30))["type"] == "welcome"
+        assert unpacked(socket.recv(PATIENCE_SECONDS))["type"] == "welcome"
         message = {
             "type": "batch",
             "sequence": 1,
@@ -121,7 +125,7 @@ def test_messages_may_be_msgpack_and_are_answered_so(file_lakes: FileLakes) -> N
             "changes": [[0, 1, 0, 0, 0, 0, None, None, [1000, [b"\x01\x02"]]]],
         }
         socket.send(msgspec.msgpack.encode(message))
-        assert unpacked(socket.recv(30))["status"] == "persisted"
+        assert unpacked(socket.recv(PATIENCE_SECONDS))["status"] == "persisted"
     lake.stop()
     assert stored_rows(file_lakes.tables(), SHOP)[1]["t"]["[1000]"]["value"] == "0102"
 
@@ -159,7 +163,7 @@ def test_what_is_wrong_is_refused_with_a_reason_and_the_connection_goes_on(
             assert nack["message"] and nack["code"]
         for raw in ("{", "", "null", "[]", '"x"', b"", b"\xc1", b"\x00" * 100):
             opened.socket.send(raw)
-            answer = opened.socket.recv(30)
+            answer = opened.socket.recv(PATIENCE_SECONDS)
             assert unpacked(answer)["reason"] == "invalid_format"
         assert opened.say(**batch(17, 1, 2))["status"] == "persisted"
     lake.stop()
@@ -200,7 +204,7 @@ def test_who_may_not_send_is_told_so(
         nack = Line(socket).say(**first)
         assert (nack["type"], nack["reason"]) == ("nack", reason)
         with pytest.raises(ConnectionClosed):
-            socket.recv(30)
+            socket.recv(PATIENCE_SECONDS)
     for token in ("shop token", "all"):
         opened = {"shop token": {"source": "mail", "token": "mail token"}}
         with line(lake, **opened.get(token, {"token": "all"})):
@@ -217,12 +221,13 @@ def test_a_database_that_takes_anothers_name_is_refused(file_lakes: FileLakes) -
 
 
 def test_too_many_messages_a_second_are_refused_with_a_delay(file_lakes: FileLakes) -> None:
-    lake = file_lakes.start(limits={"messages_per_second": 5.0})
+    # One message, and a second one where that took two seconds: however slow the machine is.
+    lake = file_lakes.start(limits={"messages_per_second": 0.5})
     with line(lake) as opened:
         sent = 0
         while (answer := opened.say(**batch(sent + 1, sent, sent + 1)))["type"] == "ack":
             sent += 1
-            assert sent < 200
+            assert sent < 20
         assert answer["reason"] == "rate_limited" and answer["retry_after_seconds"] > 0
         time.sleep(answer["retry_after_seconds"])
         assert opened.say(**batch(sent + 1, sent, sent + 1))["type"] == "ack"
@@ -234,15 +239,12 @@ def test_too_many_connections_are_refused(file_lakes: FileLakes) -> None:
     lake = file_lakes.start(limits={"connections_max": 2})
     with line(lake, "a"), line(lake, "b"):
         with connect(lake.websocket_url) as socket:
-            nack = json.loads(socket.recv(30))
+            nack = json.loads(socket.recv(PATIENCE_SECONDS))
             assert nack["reason"] == "rate_limited"
         assert lake.ask("/status")[1]["connections"] == 2
     lake = file_lakes.start("second", limits={"connections_per_second": 0.01})
-    for _ in range(3):
-        with connect(lake.websocket_url) as socket, suppress(TimeoutError):
-            assert json.loads(socket.recv(1))["reason"] == "rate_limited"
-            return
-    raise AssertionError("nobody was refused")
+    with connect(lake.websocket_url) as socket:
+        assert json.loads(socket.recv(PATIENCE_SECONDS))["reason"] == "rate_limited"
 
 
 def test_a_source_that_connects_anew_takes_the_place_of_its_dead_connection(
@@ -355,7 +357,7 @@ def test_noise_between_good_messages_loses_nothing(
 def heard_lsn(opened: Line) -> int:
     """The LSN of the answer, in whichever form it comes; 0 for a nack."""
     while True:
-        answer = unpacked(opened.socket.recv(30))
+        answer = unpacked(opened.socket.recv(PATIENCE_SECONDS))
         if answer.get("sequence") != 0:
             return int(answer.get("lsn", 0))
 

@@ -53,7 +53,7 @@ def errors_of(database: Path) -> Path:
 
 
 def push_once(database: Path, url: str, *words: str) -> str:
-    out, _ = (process := push(database, url, "--once", *words)).communicate(timeout=120)
+    out, _ = (process := push(database, url, "--once", *words)).communicate(timeout=300)
     assert process.returncode == 0, errors_of(database).read_text("utf-8")
     return out
 
@@ -112,7 +112,7 @@ def change_something(con: Any, chance: random.Random) -> None:
 
 
 def wait_for(holds: Callable[[], bool], tell: Callable[[], Any] = lambda: "") -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while not holds():
         assert time.monotonic() < deadline, f"it did not come about: {tell()}"
         time.sleep(0.02)

@@ -104,11 +104,11 @@ def test_a_writer_goes_on_while_a_process_maintains_its_table(lake: Lake) -> Non
         tables.stage(batch)
         conflicts += tables.flush().conflicts
         if not process.is_running():
-            runs += process.wait(60)
+            runs += process.wait(600)
             process = MaintenanceProcess(lake.root / "catalog.db", lake.warehouse, EAGER)
-    runs += process.wait(60)
+    runs += process.wait(600)
     # On a busy machine the writer may have outrun every one of them.
-    runs += MaintenanceProcess(lake.root / "catalog.db", lake.warehouse, EAGER).wait(120)
+    runs += MaintenanceProcess(lake.root / "catalog.db", lake.warehouse, EAGER).wait(600)
     assert sum(run.compaction.files_before for run in runs) > 12
     assert sum(run.expiry.snapshots for run in runs) > 0
     assert_as_of(lake, 60)
@@ -123,7 +123,7 @@ def test_killed_maintenance_leaves_a_table_that_can_be_written(lake: Lake) -> No
         tables.flush()
         process = MaintenanceProcess(lake.root / "catalog.db", lake.warehouse, EAGER)
         if batch.last_lsn % 7 == 0:
-            process.wait(60)
+            process.wait(600)
         elif batch.last_lsn % 5 == 0:
             process.stop()
         else:

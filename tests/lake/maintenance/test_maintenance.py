@@ -209,7 +209,7 @@ def test_a_process_of_its_own_maintains_all_tables(lake: Lake) -> None:
         orphan_age_seconds_min=-60,
     )
     process = MaintenanceProcess(lake.root / "catalog.db", lake.warehouse, policy)
-    results = {result.table[-1]: result for result in process.wait(120)}
+    results = {result.table[-1]: result for result in process.wait(600)}
     assert set(results) == {"t", "t__changes"}
     assert not any(result.left_for_later for result in results.values())
     assert results["t"].compaction.files_after == 1
@@ -232,4 +232,4 @@ def test_a_process_that_is_stopped_says_so_and_one_that_fails_says_why(lake: Lak
         lake.root / "catalog.db", lake.warehouse, tables=[("shop", "nowhere")]
     )
     with pytest.raises(MaintenanceFailedError, match="nowhere"):
-        failing.wait(120)
+        failing.wait(600)

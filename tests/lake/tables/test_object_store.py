@@ -63,7 +63,7 @@ def test_a_mirror_lives_in_an_object_store(
             expiry=ExpiryPolicy(age_seconds_max=-60, snapshots_kept_min=1),
             orphan_age_seconds_min=-3600,
         )
-        (result,) = MaintenanceProcess(database, warehouse, policy, [T]).wait(120)
+        (result,) = MaintenanceProcess(database, warehouse, policy, [T]).wait(600)
         assert result.expiry.snapshots == 6 and not result.left_for_later
         source.put("t", {"k": "key 1", "v": 99})
         tables.stage(source.commit())
