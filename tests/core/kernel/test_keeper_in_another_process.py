@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import textwrap
@@ -25,7 +26,13 @@ KEEPER = """
     import sys, time
     from dosql_core.database import open_database
     from dosql_core.identifiers import MAIN_BRANCH_ID
+    from dosql_core.kernel.head import Head
     from dosql_core.options import DatabaseOptions
+    capture_now, seconds = Head.capture_now, 0.0
+    def capture_slowly(head):
+        time.sleep(seconds)
+        return capture_now(head)
+    Head.capture_now = capture_slowly
     database = open_database(
         sys.argv[1], DatabaseOptions(wal_capture_bytes=50_000, companion_after_seconds=None)
     )
@@ -35,6 +42,8 @@ KEEPER = """
     for line in sys.stdin:
         if line.startswith("cycle"):
             keeper.checkpoint()
+        elif line.startswith("capture in"):
+            seconds = float(line.split()[-1])
         else:
             with keeper._keeper.write_lock(head.gate):
                 print("locked", flush=True)
@@ -141,26 +150,30 @@ def test_waiting_for_it_uses_up_nobodys_patience(
         connection.close()
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.1])
 def test_a_fast_writer_does_not_outrun_it(
-    database_path: Path, other: OtherKeeper, monkeypatch: pytest.MonkeyPatch
+    database_path: Path, other: OtherKeeper, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
+    other.tell(f"capture in {seconds}")
+    assert other.hears() == "done"
     monkeypatch.setattr(keeping, "_BACKLOG_WAIT_SECONDS", 60.0)
     capture_bytes = 50_000
     with (
         open_database(database_path, DatabaseOptions(wal_capture_bytes=capture_bytes)) as database,
         database.opened_head(MAIN_BRANCH_ID) as head,
         contextlib.closing(
-            dosql_dbapi.connect(database_path, isolation_level=None, durability="normal")
+            dosql_dbapi.connect(database_path, isolation_level=None, durability="off")
         ) as con,
     ):
         con.execute("create table t(a integer primary key, b blob)")
-        longest = 0
-        for _ in range(3000):
+        for _ in range(6000):
             con.execute("insert or replace into t values (1, randomblob(3000))")
-            longest = max(longest, head.wal_bytes())
         assert not head.keeping.is_keeper
-        # 24 times, and what comes while it captures
-        assert longest < 64 * capture_bytes
+        longest = os.stat(f"{database_path}-wal").st_size  # one that is begun anew stays as long
+    # 24 times, and up to 5 for each of the 8 captures of a cycle. When its writer is overtaken as
+    # it leaves, the WAL is begun anew a cycle later: that may be so a few times in a row, but
+    # without waiting it comes to 490.
+    assert longest < 250 * capture_bytes
 
 
 def test_one_that_dies_in_a_cycle_holds_nobody_up(database_path: Path, other: OtherKeeper) -> None:
