@@ -22,6 +22,7 @@ from dolake.ingest.event_log import EventLog
 from dolake.ingest.lake_tables import OpenTables, SourceKey
 from dolake.ingest.memory_budget import MemoryBudget
 from dolake.ingest.metrics import IngestMetrics
+from dolake.ingest.shared_ingest import SharedIngest
 from dolake.ingest.source_pipeline import SourcePipeline
 from dolake.settings import IngestSettings, Tier
 
@@ -43,7 +44,6 @@ class IngestService:
         self.metrics = IngestMetrics()
         self.budget = MemoryBudget(self.settings.flush.memory_bytes_max)
         self.started_at = time.time()
-        self._open_tables = open_tables
         self.directory = directory
         self._lock = threading.Lock()
         self._opening: dict[SourceKey, threading.Lock] = {}
@@ -60,6 +60,15 @@ class IngestService:
             self.letters = DeadLetters(directory / "dead_letters")
             self._log = EventLog(directory / "log", bytes_max=self.settings.limits.log_bytes_max)
             self._held.callback(self._log.close)
+            self._shared = SharedIngest(
+                open_tables,
+                self._log,
+                self.letters,
+                self.budget,
+                self.metrics,
+                lambda: self.settings,
+                directory / "copies",
+            )
             self._recover()
         except BaseException:
             self._held.close()
@@ -79,22 +88,13 @@ class IngestService:
             self._pipelines[pipeline.key] = pipeline
             self._log.release(str(pipeline.key), pipeline.committed_lsn)
             pipeline.writer.start()
-        for leftover in (self.directory / "copies").glob("*.copy"):
+        for leftover in self._shared.spool_directory.glob("*.copy"):
             if leftover not in spooled:
                 leftover.unlink()
 
     def _new_pipeline(self, key: SourceKey) -> SourcePipeline:
         self._held.enter_context(source_lock(self.directory, key))
-        return SourcePipeline(
-            key,
-            self._open_tables,
-            self._log,
-            self.letters,
-            self.budget,
-            self.metrics,
-            lambda: self.settings,
-            self.directory / "copies",
-        )
+        return SourcePipeline(key, self._shared)
 
     def pipeline(self, key: SourceKey) -> SourcePipeline:
         """The pipeline of a source, begun when it is new. It may take seconds to open large tables.

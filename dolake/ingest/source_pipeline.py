@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +22,9 @@ from dolake.errors import (
     SourceHaltedError,
 )
 from dolake.ingest.copy_spool import CopySpool
-from dolake.ingest.dead_letters import DeadLetters
 from dolake.ingest.deduplication import is_new
-from dolake.ingest.event_log import EventLog, LogPosition, LogRecord
-from dolake.ingest.lake_tables import OpenTables, SourceKey
+from dolake.ingest.event_log import LogPosition, LogRecord
+from dolake.ingest.lake_tables import SourceKey
 from dolake.ingest.log_records import (
     batch_record,
     copied_file,
@@ -34,11 +32,10 @@ from dolake.ingest.log_records import (
     is_first_part,
     is_last_part,
 )
-from dolake.ingest.memory_budget import MemoryBudget
 from dolake.ingest.messages import BatchMessage, Form
-from dolake.ingest.metrics import IngestMetrics
+from dolake.ingest.shared_ingest import SharedIngest
 from dolake.ingest.source_writer import AcceptedCommits, SourceWriter
-from dolake.settings import IngestSettings, Tier
+from dolake.settings import Tier
 
 Status = Literal["ok", "persisted", "buffered", "fallback", "duplicate"]
 
@@ -58,26 +55,14 @@ class Accepted:
 class SourcePipeline:
     """One branch of one source. Safe for any number of threads; `writer` has one of its own."""
 
-    def __init__(
-        self,
-        key: SourceKey,
-        open_tables: OpenTables,
-        log: EventLog,
-        letters: DeadLetters,
-        budget: MemoryBudget,
-        metrics: IngestMetrics,
-        settings: Callable[[], IngestSettings],
-        spool_directory: Path,
-    ) -> None:
+    def __init__(self, key: SourceKey, shared: SharedIngest) -> None:
         self.key = key
-        self._log = log
-        self._budget = budget
-        self._metrics = metrics
-        self._spool_directory = spool_directory
+        self._log = shared.log
+        self._budget = shared.budget
+        self._metrics = shared.metrics
+        self._spool_directory = shared.spool_directory
         self._cond = threading.Condition(threading.RLock())
-        self.writer = SourceWriter(
-            key, open_tables, log, letters, budget, metrics, settings, self._cond
-        )
+        self.writer = SourceWriter(key, shared, self._cond)
         self.accepted_lsn = self.writer.committed_lsn
         self.last_commit = self.writer.tables.last_commit  # that we know of
         self._parts: list[tuple[LogPosition | None, BatchMessage, int]] = []

@@ -22,17 +22,16 @@ from opentelemetry import trace
 
 from dolake.changes import Batch, Change
 from dolake.ingest.copy_spool import SpooledCopy
-from dolake.ingest.dead_letters import DeadLetter, DeadLetters
+from dolake.ingest.dead_letters import DeadLetter
 from dolake.ingest.deduplication import beyond
-from dolake.ingest.event_log import EventLog, LogPosition
+from dolake.ingest.event_log import LogPosition
 from dolake.ingest.flush_policy import FlushReason, Gathered, reason_to_flush
-from dolake.ingest.lake_tables import LakeTables, OpenTables, SourceKey
+from dolake.ingest.lake_tables import LakeTables, SourceKey
 from dolake.ingest.log_records import logged_message
-from dolake.ingest.memory_budget import MemoryBudget
 from dolake.ingest.messages import BatchMessage, Form
-from dolake.ingest.metrics import IngestMetrics
+from dolake.ingest.shared_ingest import SharedIngest
 from dolake.ingest.wire_format import encode_message
-from dolake.settings import IngestSettings, Tier
+from dolake.settings import Tier
 from dosql_core.errors import Error
 
 # How far a snapshot may go beyond the rows that make it due, where more has arrived meanwhile.
@@ -68,25 +67,20 @@ class SourceWriter:
     def __init__(
         self,
         key: SourceKey,
-        open_tables: OpenTables,
-        log: EventLog,
-        letters: DeadLetters,
-        budget: MemoryBudget,
-        metrics: IngestMetrics,
-        settings: Callable[[], IngestSettings],
+        shared: SharedIngest,
         changing: threading.Condition,
     ) -> None:
         """Open the tables; `changing` guards, and tells of, what is here to be written."""
         self.key = key
-        self._open_tables = open_tables
-        self._log = log
-        self._letters = letters
-        self._budget = budget
-        self._metrics = metrics
-        self._settings = settings
+        self._open_tables = shared.open_tables
+        self._log = shared.log
+        self._letters = shared.letters
+        self._budget = shared.budget
+        self._metrics = shared.metrics
+        self._settings = shared.settings
         self._cond = changing
         self.tables_lock = threading.Lock()
-        self.tables: LakeTables = open_tables(key)
+        self.tables: LakeTables = shared.open_tables(key)
         self.staged_lsn = self.committed_lsn = self.tables.watermark
         self.halted: DeadLetter | None = None
         self.last_error: Exception | None = None
