@@ -11,30 +11,23 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from dosql_core.errors import (
     CorruptStoreError,
     HistoryExpiredError,
     LsnNotAvailableError,
-    MissingSegmentError,
 )
 from dosql_core.identifiers import BranchId, Lsn, Microseconds
-from dosql_core.storage.block_cache import BlockCache
 from dosql_core.storage.durable_files import (
     make_directory,
     publish_file,
     remove_quietly,
     telling_disk_errors,
 )
-from dosql_core.storage.manifest import (
-    MANIFEST_NAME,
-    Manifest,
-    SegmentName,
-    read_manifest,
-    write_manifest,
-)
+from dosql_core.storage.live_segments import LiveSegments
+from dosql_core.storage.manifest import MANIFEST_NAME, Manifest, SegmentName, write_manifest
 from dosql_core.storage.newest_versions import NewestVersions
 from dosql_core.storage.sealing import (
     FindPredecessor,
@@ -50,28 +43,11 @@ from dosql_core.storage.segment_format import (
     NewCommits,
     SegmentHeader,
 )
-from dosql_core.storage.segment_reader import SegmentReader
 from dosql_core.storage.segment_stack import SegmentStack
 from dosql_core.storage.segment_writer import SegmentWriter, WrittenSegment
 
 SEGMENT_SUFFIX = ".seg"
 TEMPORARY_SUFFIX = ".tmp"
-_CACHE_BYTES_MAX = 8 * 1024 * 1024
-
-_Signature = tuple[int, int, int]
-
-
-@dataclass(slots=True)
-class _State:
-    """A manifest, the stamp of the file it was read from, and its segments once they are open.
-
-    Shape: `reusable` are open segments of the manifest before, until then.
-    """
-
-    manifest: Manifest
-    signature: _Signature
-    stack: SegmentStack | None = None
-    reusable: SegmentStack | None = None
 
 
 class BranchHistory:
@@ -80,15 +56,13 @@ class BranchHistory:
     Threads: any number may read while one seals and one compacts.
     """
 
-    def __init__(self, directory: str, state: _State) -> None:
+    def __init__(self, directory: str) -> None:
         self.directory = directory
-        self._state = state
-        self._cache = BlockCache(_CACHE_BYTES_MAX)
+        self._live = LiveSegments(directory)
         self._newest = NewestVersions()
         self._remembered: tuple[Lsn, Lsn, tuple[Lsn, ...]] | None = None
         self._generation = 0
         self._is_tidied = False
-        self._loading = threading.RLock()
         self._writing = threading.RLock()
         self.compacting = threading.Lock()
         self.exclude_processes: Callable[[], AbstractContextManager[object]] = nullcontext
@@ -118,14 +92,14 @@ class BranchHistory:
         Errors: MissingSegmentError when there is none; CorruptStoreError, FormatVersionError when
                 its manifest cannot be read.
         """
-        return cls(directory, _load(directory))
+        return cls(directory)
 
     # -- what it holds -----------------------------------------------------------------------------
 
     @property
     def manifest(self) -> Manifest:
         """The manifest as read last."""
-        return self._state.manifest
+        return self._live.state.manifest
 
     @property
     def page_size(self) -> int:
@@ -172,13 +146,7 @@ class BranchHistory:
 
         Errors: as `open`.
         """
-        if _signature(self.directory) == self._state.signature:
-            return False
-        with self._loading:
-            old = self._state
-            self._state = _load(self.directory)
-            self._state.reusable = old.stack or old.reusable
-        return True
+        return self._live.refresh()
 
     def stack(self) -> SegmentStack:
         """The open segments of the manifest read last.
@@ -192,28 +160,12 @@ class BranchHistory:
 
         Errors: as `stack`.
         """
-        state = self._state
-        if state.stack is not None:
-            return state.manifest, state.stack
-        with self._loading:
-            while True:
-                state = self._state
-                try:
-                    if state.stack is None:
-                        state.stack = self._open_segments(state.manifest, state.reusable)
-                        state.reusable = None
-                    return state.manifest, state.stack
-                except MissingSegmentError:
-                    # Compaction swaps the manifest before it unlinks: the new one does without.
-                    if not self.refresh():
-                        raise
+        return self._live.snapshot()
 
     def close(self) -> None:
         """Let go of the segments; views that hold them keep them open."""
-        with self._loading:
-            self._state = replace(self._state, stack=None, reusable=None)
-            self._cache.clear()
-            self._newest.forget()
+        self._live.close()
+        self._newest.forget()
 
     # -- commits -----------------------------------------------------------------------------------
 
@@ -311,7 +263,7 @@ class BranchHistory:
         with self.writing():
             manifest = self.manifest
             if not commits:
-                self._swap(replace(manifest, captured=captured))
+                self._live.swap(replace(manifest, captured=captured))
                 return
             if not isinstance(commits, NewCommits):
                 commits = NewCommits.of(commits)
@@ -325,7 +277,7 @@ class BranchHistory:
                 if before_it_counts is not None:
                     before_it_counts()
                 segment = SegmentName(name, first, last, written.bytes, written.checksum)
-                self._swap(
+                self._live.swap(
                     replace(
                         manifest,
                         newest_lsn=last,
@@ -387,7 +339,7 @@ class BranchHistory:
                     segments.append(segment)
                 elif by is not None and by not in segments:
                     segments.append(by)
-            self._swap(
+            self._live.swap(
                 replace(
                     manifest,
                     segments=tuple(segments),
@@ -439,14 +391,6 @@ class BranchHistory:
             self.publish_segment(writer, name)
         return written, name
 
-    def _swap(self, manifest: Manifest) -> None:
-        write_manifest(self.directory, manifest)
-        with self._loading:
-            old = self._state.stack
-            self._state = _State(manifest, _signature(self.directory))
-            if old is not None:
-                self._state.stack = self._open_segments(manifest, old)
-
     def _remove_leftovers(self) -> None:
         """Remove what a crashed writer left: temporary files, segments the manifest never named."""
         live = {segment.name for segment in self.manifest.segments}
@@ -455,45 +399,7 @@ class BranchHistory:
             if is_orphan or name.endswith(TEMPORARY_SUFFIX):
                 remove_quietly(os.path.join(self.directory, name))
 
-    def _open_segments(self, manifest: Manifest, old: SegmentStack | None) -> SegmentStack:
-        known = {segment.path: segment for segment in old.segments} if old is not None else {}
-        segments = []
-        for named in manifest.segments:
-            path = os.path.join(self.directory, named.name)
-            segment = known.get(path) or SegmentReader(path)
-            check_segment(segment, named, manifest)
-            segments.append(segment)
-        return SegmentStack(segments, manifest.page_size, self._cache)
-
 
 def _newest_versions_of(manifest: Manifest) -> tuple[Lsn, Lsn, tuple[Lsn, ...]]:
     """What tells whether the newest version of each page may be another than it was."""
     return manifest.newest_lsn, manifest.oldest_lsn, manifest.pinned
-
-
-def check_segment(segment: SegmentReader, named: SegmentName, manifest: Manifest) -> None:
-    """Check that an open segment is the one that the manifest means.
-
-    Errors: CorruptStoreError when it is another, or cut short.
-    """
-    if segment.bytes != named.bytes:
-        raise CorruptStoreError(
-            f"{segment.path} has {segment.bytes} bytes; the manifest says {named.bytes}"
-        )
-    expected = SegmentHeader(manifest.page_size, manifest.branch_id, named.first, named.last)
-    if segment.checksum != named.checksum or segment.header != expected:
-        raise CorruptStoreError(f"{segment.path} is not the segment that the manifest means")
-
-
-def _load(directory: str) -> _State:
-    signature = _signature(directory)  # before reading: at worst it is read once more
-    return _State(read_manifest(directory), signature)
-
-
-def _signature(directory: str) -> _Signature:
-    path = os.path.join(directory, MANIFEST_NAME)
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        raise MissingSegmentError(f"{path} is missing") from None
-    return status.st_ino, status.st_mtime_ns, status.st_size

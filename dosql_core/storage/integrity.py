@@ -11,7 +11,8 @@ from itertools import groupby, pairwise
 from dosql_core.errors import CorruptStoreError, DatabaseError
 from dosql_core.identifiers import Lsn, PageNumber
 from dosql_core.storage.block_cache import BlockCache
-from dosql_core.storage.branch_history import SEGMENT_SUFFIX, BranchHistory, check_segment
+from dosql_core.storage.branch_history import SEGMENT_SUFFIX, BranchHistory
+from dosql_core.storage.live_segments import check_segment
 from dosql_core.storage.manifest import MANIFEST_NAME, Manifest, SegmentName, read_manifest
 from dosql_core.storage.page_codec import decompress_run
 from dosql_core.storage.sealing import Progress
