@@ -54,6 +54,7 @@ class Keeper:
         self._index = index
         self._capture = capture
         self._skipping = self._cycles_to_skip = 0
+        self._lock_wait = _LockWait()
         self._vfs = vfs
         self.connection = keeping
         self._opened: list[apsw.Connection] = []
@@ -64,7 +65,7 @@ class Keeper:
         self._refuse_another_file()
         writer = open_internal(self._path, vfs=self._vfs)
         self._opened.append(writer)
-        writer.set_busy_handler(_LockWait())
+        writer.set_busy_handler(self._lock_wait)
         return writer
 
     @cached_property
@@ -118,7 +119,9 @@ class Keeper:
     @contextlib.contextmanager
     def _locked(self, gate: WriteGate) -> Iterator[WalState]:
         with gate.turnstile.keeping():
+            self._lock_wait.gate = gate
             run(self.writer, "BEGIN IMMEDIATE")
+            _note_wait(gate, is_long=False)
             try:
                 yield self._index.state()
             finally:
@@ -229,11 +232,21 @@ class Keeper:
         return self.connection
 
 
+def _note_wait(gate: WriteGate, *, is_long: bool) -> None:
+    """Nobody gives up waiting for the keeper, but while it waits for somebody itself."""
+    gate.is_maintained = not is_long
+    if is_long:
+        gate.turnstile.forget_keeper()
+    else:
+        gate.turnstile.note_keeper()
+
+
 class _LockWait:
     """W's busy handler: writers of other processes leave the lock free for microseconds only."""
 
     def __init__(self) -> None:
         self._deadline = 0.0
+        self.gate: WriteGate | None = None
 
     def __call__(self, tries: int) -> bool:
         now = time.monotonic()
@@ -242,6 +255,8 @@ class _LockWait:
         if now >= self._deadline:
             return False
         is_long = tries >= _SHORT_PAUSES  # somebody is in a long transaction
+        if tries == _SHORT_PAUSES and self.gate is not None:
+            _note_wait(self.gate, is_long=True)
         time.sleep(_LONG_PAUSE_SECONDS if is_long else _SHORT_PAUSE_SECONDS)
         return True
 

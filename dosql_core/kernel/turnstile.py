@@ -59,21 +59,25 @@ class Turnstile:
         self.contended_until[0] = time.monotonic_ns() + _CONTENDED_NS
 
     def is_kept(self) -> bool:
-        """Whether the keeper has the write lock, or waits for it: soon it will be free again."""
+        """Whether the keeper has the write lock, or will in a moment: soon it is free again."""
         return time.monotonic_ns() < self._kept_until[0]
 
     @contextlib.contextmanager
     def keeping(self) -> Iterator[None]:
         """Within the block it is the keeper who takes the write lock."""
-        # a limit, for it may be killed meanwhile, and nobody may succeed it
-        self._kept_until[0] = time.monotonic_ns() + _KEEPING_NS
+        self.note_keeper()
         try:
             yield
         finally:
-            self._kept_until[0] = 0
+            self.forget_keeper()
+
+    def note_keeper(self) -> None:
+        """The keeper has the write lock from here on."""
+        # a limit, for it may be killed meanwhile, and nobody may succeed it
+        self._kept_until[0] = time.monotonic_ns() + _KEEPING_NS
 
     def forget_keeper(self) -> None:
-        """The one that was has ended, in the middle of a cycle perhaps."""
+        """It has not, and waits for it; or it has ended, in the middle of a cycle perhaps."""
         self._kept_until[0] = 0
 
     def enter(self, timeout_seconds: float) -> float:

@@ -21,13 +21,16 @@ from dosql_core.kernel import keeping
 from dosql_core.kernel.head_connection import HeadConnection
 from dosql_core.options import DatabaseOptions, SessionOptions
 from fixtures.crash import child_environment
+from fixtures.programs import run_program
 
 KEEPER = """
     import sys, time
     from dosql_core.database import open_database
     from dosql_core.identifiers import MAIN_BRANCH_ID
+    from dosql_core.kernel import keeper, turnstile
     from dosql_core.kernel.head import Head
     from dosql_core.options import DatabaseOptions
+    keeper._GATE_SECONDS, turnstile._KEEPING_NS = 3600.0, 3600 * 10**9
     capture_now, seconds = Head.capture_now, 0.0
     def capture_slowly(head):
         time.sleep(seconds)
@@ -148,6 +151,47 @@ def test_waiting_for_it_uses_up_nobodys_patience(
             tries += 1
         assert sum(slept) == pytest.approx(1.0)
         connection.close()
+
+
+@pytest.mark.parametrize("where", ["this process", "another process"])
+def test_a_timeout_counts_while_the_keeper_waits_for_somebody_itself(
+    database_path: Path, other: OtherKeeper, where: str
+) -> None:
+    refused: list[bool] = []
+    program = """
+        import sys, dosql_dbapi
+        con = dosql_dbapi.connect(sys.argv[1], isolation_level=None, timeout=0.01)
+        try:
+            con.execute("insert into t values (2)")
+        except dosql_dbapi.OperationalError as error:
+            print(error, flush=True)
+    """
+
+    def be_refused() -> None:
+        with (
+            contextlib.closing(
+                dosql_dbapi.connect(database_path, isolation_level=None, timeout=0.01)
+            ) as con,
+            pytest.raises(dosql_dbapi.OperationalError, match="locked"),
+        ):
+            con.execute("insert into t values (2)")
+        refused.append(True)
+
+    with contextlib.closing(dosql_dbapi.connect(database_path, isolation_level=None)) as con:
+        con.execute("create table t(a integer primary key)")
+        con.execute("begin immediate")  # and it takes as long as it takes
+        con.execute("insert into t values (1)")
+        other.tell("0")
+        if where == "this process":
+            waiting = threading.Thread(target=be_refused, daemon=True)
+            waiting.start()
+            waiting.join(120)
+            assert refused == [True]
+        else:
+            assert run_program(program, database_path, timeout_seconds=120).endswith("locked\n")
+        con.execute("commit")
+        assert other.hears() == "locked"
+        assert other.hears() == "done"
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.1])
