@@ -195,6 +195,8 @@ def _execute_kind(
         finally:
             connection._after_statement()
         connection._session.note_definition(text)
+        if kind is StatementKind.VACUUM:
+            connection._session.after_vacuum()
 
 
 def _check_free(cursor: Cursor) -> None:

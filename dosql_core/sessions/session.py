@@ -116,6 +116,9 @@ class Session:
     def note_definition(self, sql: str) -> None:
         """A statement that defines something has run on this connection."""
 
+    def after_vacuum(self) -> None:
+        """VACUUM has run on this connection; the file should be smaller now."""
+
     def note_setting(self, sql: str) -> None:
         """A statement that sets something of this connection alone has run on it."""
 

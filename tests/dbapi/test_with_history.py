@@ -175,3 +175,15 @@ def test_a_copy_in_memory_of_a_file_with_history_serializes_and_comes_back(path)
         con.backup(copy)
         copy.deserialize(copy.serialize())
         assert copy.execute("select count(*) from t").fetchone() == (0,)
+
+
+def test_vacuum_makes_the_file_smaller_at_once(tmp_path):
+    file = tmp_path / "app.db"
+    with closing(dosql_dbapi.connect(file, isolation_level=None)) as con:
+        con.execute("create table t(a)")
+        con.executemany("insert into t values (zeroblob(?))", [(2000,)] * 500)
+        con.execute("delete from t where rowid > 5")
+    before = file.stat().st_size
+    with closing(dosql_dbapi.connect(file)) as con:
+        con.execute("vacuum")
+        assert file.stat().st_size < before / 10
