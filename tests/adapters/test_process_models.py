@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("peewee")
 
-PROGRAM_SECONDS_MAX = 120
+PROGRAM_SECONDS_MAX = 600
 
 APPLICATION = """
 import os, sys, threading
@@ -117,7 +117,8 @@ NUMBERS = itertools.count()
 @pytest.fixture
 def branch():
     name = f"test-{WORKER}-{next(NUMBERS)}"
-    with contextlib.closing(dosql_dbapi.connect(TEMPLATE, isolation_level=None)) as connection:
+    opened = dosql_dbapi.connect(TEMPLATE, isolation_level=None, timeout=60)
+    with contextlib.closing(opened) as connection:
         connection.execute(f'CREATE BRANCH "{name}"')
         yield name
         connection.execute(f'DROP BRANCH "{name}" FORCE')

@@ -382,7 +382,7 @@ def test_histories_are_read_by_many_threads(con: Any, database_path: Path) -> No
 
     def read() -> None:
         try:
-            own = dosql_dbapi.connect(database_path, isolation_level=None)
+            own = dosql_dbapi.connect(database_path, isolation_level=None, timeout=60)
             for _ in range(20):
                 assert lsns(own, "all where id = 1")[:2] == ALL[:2]
                 assert lsns(own, "between lsn 0 and lsn 6") == ALL

@@ -20,6 +20,7 @@ from dosql_core.errors import (
     OperationalError,
     ReadOnlyMomentError,
 )
+from dosql_core.history import settling
 
 
 @pytest.fixture
@@ -390,8 +391,11 @@ def test_what_nobody_commits_is_waited_for_in_vain(con: Any) -> None:
     assert told.value.is_retryable
 
 
-def test_a_time_means_the_same_before_and_after_a_described_commit(con: Any, path: str) -> None:
+def test_a_time_means_the_same_before_and_after_a_described_commit(
+    con: Any, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The commit's time is taken when it is described, so asking about a later one has to wait."""
+    monkeypatch.setattr(settling, "_SETTLES_SECONDS", 60.0)  # the commit below may be slow to come
     began = threading.Event()
 
     def commit_slowly() -> None:

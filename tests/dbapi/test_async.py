@@ -13,7 +13,8 @@ import dosql_dbapi
 from dosql_dbapi import aio
 from fixtures.programs import run_program
 
-PATIENCE_SECONDS = 60  # only a broken driver waits this long
+PATIENCE_SECONDS = 60  # only a broken driver waits this long for one thing,
+STORY_SECONDS = 300  # and so long for all
 ENDLESS = (
     "with recursive n(i) as (select began() union all select i + 1 from n) select max(i) from n"
 )
@@ -24,14 +25,14 @@ def story(test):
 
     @functools.wraps(test)
     def run(*arguments, **options):
-        asyncio.run(asyncio.wait_for(test(*arguments, **options), PATIENCE_SECONDS))
+        asyncio.run(asyncio.wait_for(test(*arguments, **options), STORY_SECONDS))
 
     return run
 
 
 async def numbered(path, count, **options):
     """A connection to a new database with a table of the numbers 0 to count - 1."""
-    con = await aio.connect(path, **options)
+    con = await aio.connect(path, timeout=PATIENCE_SECONDS, **options)
     await con.execute("create table t(n integer)")
     await con.executemany("insert into t values (?)", [(n,) for n in range(count)])
     await con.commit()
@@ -288,7 +289,7 @@ async def test_a_write_cancelled_while_it_waits_for_its_turn_does_not_happen(dat
 @story
 async def test_whatever_is_cancelled_transactions_stay_whole(database_path, seeded_random):
     connections = [await numbered(database_path, 0)]
-    connections += [await aio.connect(database_path) for _ in range(2)]
+    connections += [await aio.connect(database_path, timeout=60) for _ in range(2)]
     turns = [asyncio.Lock() for _ in connections]
 
     async def transfer(number):

@@ -93,7 +93,7 @@ def test_threads_with_connections_of_their_own_lose_no_update(path):
         before = con.lsn
 
         def work(number):
-            with opened(path, isolation_level=None) as mine:
+            with opened(path, isolation_level=None, timeout=60) as mine:
                 for _ in range(20):
                     with mine.transaction():
                         ((n,),) = mine.execute("select n from counter").fetchall()

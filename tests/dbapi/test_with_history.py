@@ -51,7 +51,7 @@ def test_threads_write_one_database_without_a_lock_error(path):
 
     def write(number):
         try:
-            mine = dosql_dbapi.connect(path, isolation_level=None)
+            mine = dosql_dbapi.connect(path, isolation_level=None, timeout=60)
             for _ in range(40):
                 mine.execute("insert into t values (?)", (number,))
             mine.close()

@@ -12,6 +12,7 @@ import contextlib
 import random
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import dosql_dbapi
@@ -133,6 +134,11 @@ def _run_together(children: Sequence[Child], chance: random.Random) -> list[Cras
         CrashMoment.pick(chance, seconds_max=0.4, acknowledgements_max=most)
         for _, _, most in children
     ]
+    # However slow it is, the writer makes as many commits as the consumers are to hear of.
+    most_heard = max(moment.acknowledgement_count for moment in moments[1:])
+    moments[0] = replace(
+        moments[0], acknowledgement_count=moments[0].acknowledgement_count + most_heard
+    )
     threads = [
         threading.Thread(target=run, args=(place, *child)) for place, child in enumerate(children)
     ]

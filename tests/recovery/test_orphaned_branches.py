@@ -115,8 +115,8 @@ def test_a_branch_that_is_being_made_is_left_alone(path: Path) -> None:
                 opener.wait(timeout=1.5)
             maker.stdin.write("\n")
             maker.stdin.flush()
-            assert opener.wait(timeout=60) == 0
-        assert maker.wait(timeout=60) == 0
+            assert opener.wait(timeout=300) == 0
+        assert maker.wait(timeout=300) == 0
     with contextlib.closing(dosql_dbapi.connect(path, branch="slow")) as connection:
         assert connection.execute("select a from t").fetchall() == [(7,)]
 

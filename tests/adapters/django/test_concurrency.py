@@ -113,6 +113,7 @@ PRE_FORK = """
     folder = Path(sys.argv[1])
     for alias in django_project.ALIASES:
         connections.settings[alias]["NAME"] = folder / f"{alias}.db"
+        connections.settings[alias]["OPTIONS"] = {"timeout": 60}
     from django.db import connection
     from fixtures.django_library.models import Author
     from django_dosql import as_of

@@ -25,7 +25,7 @@ PRE_FORK = """
     from sqlalchemy import create_engine, text
     from sqlalchemy.orm import Session
 
-    engine = create_engine(f"dosql:///{sys.argv[1]}")
+    engine = create_engine(f"dosql:///{sys.argv[1]}?timeout=60")
     with engine.connect() as connection:
         connection.execute(text("create branch dev"))
         assert connection.execute(text("select count(*) from owner")).scalar() == 0
@@ -115,7 +115,7 @@ def test_every_worker_of_xdist_has_a_branch(bank, database_path, tmp_path):
         env={**child_environment(), "BANK": str(database_path)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert ended.returncode == 0, ended.stdout
@@ -129,7 +129,7 @@ def test_two_processes_write_through_their_own_engines(bank, database_path):
     program = """
         import sys
         from sqlalchemy import create_engine, text
-        engine = create_engine(f"dosql:///{sys.argv[1]}")
+        engine = create_engine(f"dosql:///{sys.argv[1]}?timeout=60")
         for turn in range(20):
             with engine.begin() as connection:
                 connection.execute(
@@ -145,7 +145,7 @@ def test_two_processes_write_through_their_own_engines(bank, database_path):
         )
         for name in ("left", "right")
     ]
-    assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
+    assert [writer.wait(timeout=600) for writer in writers] == [0, 0]
     with bank.connect() as connection:
         assert connection.execute(text("select count(*) from owner")).scalar() == 40
 

@@ -191,7 +191,7 @@ def test_processes_that_read_and_write_meanwhile_see_one_or_the_other(filled: An
         if all(other.poll() is not None for other in others):
             break
     for other in others:
-        _out, errors = other.communicate(timeout=120)
+        _out, errors = other.communicate(timeout=600)
         assert other.returncode == 0, errors.decode()
     database.restore(good)
     assert con.execute("pragma integrity_check").fetchone() == ("ok",)
@@ -207,7 +207,7 @@ def test_threads_that_write_meanwhile_are_not_refused(filled: Any) -> None:
     def write() -> None:
         try:
             with contextlib.closing(
-                dosql_dbapi.connect(database.path, isolation_level=None)
+                dosql_dbapi.connect(database.path, isolation_level=None, timeout=60)
             ) as own:
                 for n in range(60):
                     own.execute("insert into log values (?)", (n,))
@@ -263,7 +263,7 @@ def test_a_kill_leaves_it_done_or_not_begun(
     died = subprocess.run(
         [sys.executable, "-c", DIES, str(database_path), str(then), when],
         env=child_environment(),
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert died.returncode == -9

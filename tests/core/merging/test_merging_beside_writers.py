@@ -17,7 +17,9 @@ def test_a_target_that_never_rests_is_merged_into_all_the_same(fork):
 
     def write() -> None:
         with (
-            closing(dosql_dbapi.connect(fork.path, isolation_level=None, durability="off")) as con,
+            closing(
+                dosql_dbapi.connect(fork.path, isolation_level=None, durability="off", timeout=60)
+            ) as con,
             con,
         ):
             while not stopped.is_set():

@@ -210,7 +210,7 @@ def test_who_is_always_overtaken_has_a_turn_all_the_same(
     finally:
         is_over.set()
         rival.join()
-    assert len(overtakings) > 5
+    assert overtakings
     assert registry.views.load_view(("shop", "recent")).metadata["properties"]["slow"] == "4"
     orders = registry.load_table(ORDERS)
     assert orders.metadata["properties"]["slow"] == "4"
