@@ -6,7 +6,7 @@ Source: docs/lake_protocol.md.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -16,8 +16,8 @@ from dolake.ingest.messages import (
     ControlMessage,
     CopyRows,
     LakeMessage,
-    PlainCopyRows,
     SourceMessage,
+    WireCopyRows,
     encoded,
 )
 from dolake.ingest.schema_messages import SchemaMessage, schema_change, schema_change_message
@@ -59,41 +59,25 @@ class SpecialRow(msgspec.Struct, frozen=True, tag="row"):
     after: dict[str, JsonValue] | None = None
 
 
-class PlainBatch(msgspec.Struct, tag="batch", frozen=True):
+Row = TypeVar("Row", PlainRow, SpecialRow)
+
+
+class JsonBatch(msgspec.Struct, Generic[Row], tag="batch", frozen=True):
     """Consecutive commits; with `more`, the only one goes on in a message with the next `part`."""
 
     sequence: Lsn
     after_lsn: Lsn
     last_lsn: Lsn
-    changes: tuple[PlainRow | SchemaMessage, ...] = ()
+    changes: tuple[Row | SchemaMessage, ...] = ()
     more: bool = False
     part: Lsn = 0
-
-
-class SpecialBatch(msgspec.Struct, tag="batch", frozen=True):
-    """The same where rows may hold wrapped values."""
-
-    sequence: Lsn
-    after_lsn: Lsn
-    last_lsn: Lsn
-    changes: tuple[SpecialRow | SchemaMessage, ...] = ()
-    more: bool = False
-    part: Lsn = 0
-
-
-class SpecialCopyRows(msgspec.Struct, tag="copy_rows", frozen=True):
-    """The same where rows may hold wrapped values, in JSON."""
-
-    sequence: Lsn
-    table: Name
-    rows: tuple[tuple[JsonValue, ...], ...]
 
 
 _decode_plain: Callable[[bytes | str], Any] = msgspec.json.Decoder(
-    ControlMessage | PlainBatch | PlainCopyRows
+    ControlMessage | JsonBatch[PlainRow] | WireCopyRows[PlainValue]
 ).decode
 _decode_special: Callable[[bytes | str], Any] = msgspec.json.Decoder(
-    ControlMessage | SpecialBatch | SpecialCopyRows
+    ControlMessage | JsonBatch[SpecialRow] | WireCopyRows[JsonValue]
 ).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -106,10 +90,10 @@ def decode_json(raw: bytes | str) -> SourceMessage:
     except msgspec.ValidationError:
         message = _decode_special(raw)
         is_plain = False
-    if isinstance(message, PlainBatch | SpecialBatch):
+    if isinstance(message, JsonBatch):
         changes = message.changes
         if not is_plain or any(type(change) is SchemaMessage for change in changes):
-            changes = tuple(_change_of(change) for change in changes)  # type: ignore[assignment]
+            changes = tuple(_change_of(change) for change in changes)
         return BatchMessage(
             message.sequence,
             message.after_lsn,
@@ -118,10 +102,10 @@ def decode_json(raw: bytes | str) -> SourceMessage:
             message.more,
             message.part,
         )
-    if isinstance(message, PlainCopyRows):
-        return CopyRows(message.sequence, message.table, message.rows)
-    if isinstance(message, SpecialCopyRows):
-        rows = tuple(tuple(map(value_of_json, row)) for row in message.rows)
+    if isinstance(message, WireCopyRows):
+        rows = message.rows
+        if not is_plain:
+            rows = tuple(tuple(map(value_of_json, row)) for row in rows)
         return CopyRows(message.sequence, message.table, rows)
     return message  # type: ignore[no-any-return]
 

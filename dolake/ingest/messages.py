@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
 from dolake.changes import Change, RowChange, SqlValue, Values
 from dolake.ingest.schema_messages import TableSchemaMessage
-from dolake.ingest.wire_values import Integer, Lsn, Name, PlainValue
+from dolake.ingest.wire_values import Integer, Lsn, Name
+
+WireValue = TypeVar("WireValue")
+"""The values that rows of a message may hold: plain ones, or those that are wrapped as well."""
 
 # -- what a source sends ---------------------------------------------------------------------------
 
@@ -51,7 +54,7 @@ class CopyRows(msgspec.Struct, frozen=True):
     rows: tuple[tuple[SqlValue, ...], ...]
 
 
-class PlainCopyRows(msgspec.Struct, tag="copy_rows", frozen=True):
+class WireCopyRows(msgspec.Struct, Generic[WireValue], tag="copy_rows", frozen=True):
     """Some rows of one table of the copy, each an array in the order of the columns.
 
     Shape: of a table without a primary key, each row has its rowid in front.
@@ -59,7 +62,7 @@ class PlainCopyRows(msgspec.Struct, tag="copy_rows", frozen=True):
 
     sequence: Lsn
     table: Name
-    rows: tuple[tuple[PlainValue, ...], ...]
+    rows: tuple[tuple[WireValue, ...], ...]
 
 
 class CopyEnd(msgspec.Struct, tag="copy_end", frozen=True):

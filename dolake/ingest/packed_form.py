@@ -6,7 +6,7 @@ Source: docs/lake_protocol.md.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal
 
 import msgspec
 
@@ -16,8 +16,9 @@ from dolake.ingest.messages import (
     ControlMessage,
     CopyRows,
     LakeMessage,
-    PlainCopyRows,
     SourceMessage,
+    WireCopyRows,
+    WireValue,
     encoded,
 )
 from dolake.ingest.schema_messages import SchemaMessage, schema_change, schema_change_message
@@ -43,7 +44,9 @@ class PackedTable(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     key: tuple[str, ...]
 
 
-class PackedPlainRow(msgspec.Struct, array_like=True, tag=0, forbid_unknown_fields=True):
+class PackedRow(
+    msgspec.Struct, Generic[WireValue], array_like=True, tag=0, forbid_unknown_fields=True
+):
     """A row of a compact batch; `key` is nil where the image holds its columns."""
 
     lsn: Lsn
@@ -51,22 +54,9 @@ class PackedPlainRow(msgspec.Struct, array_like=True, tag=0, forbid_unknown_fiel
     committed_at: Integer
     operation: Annotated[int, msgspec.Meta(ge=0, le=2)]
     table: Lsn
-    key: tuple[PlainValue, ...] | None
-    before: tuple[PlainValue, ...] | None
-    after: tuple[PlainValue, ...] | None
-
-
-class PackedRow(msgspec.Struct, array_like=True, tag=0, forbid_unknown_fields=True):
-    """The same where values may be wrapped."""
-
-    lsn: Lsn
-    index: Lsn
-    committed_at: Integer
-    operation: Annotated[int, msgspec.Meta(ge=0, le=2)]
-    table: Lsn
-    key: tuple[PackedValue, ...] | None
-    before: tuple[PackedValue, ...] | None
-    after: tuple[PackedValue, ...] | None
+    key: tuple[WireValue, ...] | None
+    before: tuple[WireValue, ...] | None
+    after: tuple[WireValue, ...] | None
 
 
 class PackedSchema(msgspec.Struct, array_like=True, tag=1, forbid_unknown_fields=True):
@@ -75,43 +65,23 @@ class PackedSchema(msgspec.Struct, array_like=True, tag=1, forbid_unknown_fields
     change: SchemaMessage
 
 
-class PackedPlainBatch(msgspec.Struct, tag="batch", frozen=True):
+class PackedBatch(msgspec.Struct, Generic[WireValue], tag="batch", frozen=True):
     """A batch in msgpack: names of tables and columns once, rows as arrays of values."""
 
     sequence: Lsn
     after_lsn: Lsn
     last_lsn: Lsn
     tables: tuple[PackedTable, ...] = ()
-    changes: tuple[PackedPlainRow | PackedSchema, ...] = ()
+    changes: tuple[PackedRow[WireValue] | PackedSchema, ...] = ()
     more: bool = False
     part: Lsn = 0
-
-
-class PackedBatch(msgspec.Struct, tag="batch", frozen=True):
-    """The same where values may be wrapped."""
-
-    sequence: Lsn
-    after_lsn: Lsn
-    last_lsn: Lsn
-    tables: tuple[PackedTable, ...] = ()
-    changes: tuple[PackedRow | PackedSchema, ...] = ()
-    more: bool = False
-    part: Lsn = 0
-
-
-class PackedCopyRows(msgspec.Struct, tag="copy_rows", frozen=True):
-    """The same where rows may hold wrapped values, in msgpack."""
-
-    sequence: Lsn
-    table: Name
-    rows: tuple[tuple[PackedValue, ...], ...]
 
 
 _decode_plain: Callable[[bytes], Any] = msgspec.msgpack.Decoder(
-    ControlMessage | PackedPlainBatch | PlainCopyRows
+    ControlMessage | PackedBatch[PlainValue] | WireCopyRows[PlainValue]
 ).decode
 _decode_special: Callable[[bytes], Any] = msgspec.msgpack.Decoder(
-    ControlMessage | PackedBatch | PackedCopyRows
+    ControlMessage | PackedBatch[PackedValue] | WireCopyRows[PackedValue]
 ).decode
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -120,10 +90,12 @@ def decode_packed(raw: bytes) -> SourceMessage:
     """What a source sent. Errors: those of msgspec, ValueError, IndexError."""
     try:
         message = _decode_plain(raw)
+        is_plain = True
     except msgspec.ValidationError:
         message = _decode_special(raw)
-    if isinstance(message, PackedPlainBatch | PackedBatch):
-        unpack = _unpacker(message.tables, is_plain=isinstance(message, PackedPlainBatch))
+        is_plain = False
+    if isinstance(message, PackedBatch):
+        unpack = _unpacker(message.tables, is_plain=is_plain)
         return BatchMessage(
             message.sequence,
             message.after_lsn,
@@ -132,10 +104,10 @@ def decode_packed(raw: bytes) -> SourceMessage:
             message.more,
             message.part,
         )
-    if isinstance(message, PlainCopyRows):
-        return CopyRows(message.sequence, message.table, message.rows)
-    if isinstance(message, PackedCopyRows):
-        rows = tuple(tuple(map(value_of_packed, row)) for row in message.rows)
+    if isinstance(message, WireCopyRows):
+        rows = message.rows
+        if not is_plain:
+            rows = tuple(tuple(map(value_of_packed, row)) for row in rows)
         return CopyRows(message.sequence, message.table, rows)
     return message  # type: ignore[no-any-return]
 
@@ -153,8 +125,8 @@ def encode_packed(message: SourceMessage | LakeMessage) -> bytes:
 
 def _unpacker(
     tables: tuple[PackedTable, ...], *, is_plain: bool
-) -> Callable[[PackedPlainRow | PackedRow | PackedSchema], Change]:
-    def unpack(change: PackedPlainRow | PackedRow | PackedSchema) -> Change:
+) -> Callable[[PackedRow[Any] | PackedSchema], Change]:
+    def unpack(change: PackedRow[Any] | PackedSchema) -> Change:
         if type(change) is PackedSchema:
             return schema_change(change.change)
         table = tables[change.table]  # type: ignore[union-attr]
