@@ -1,4 +1,4 @@
-"""Creating a branch: the same few milliseconds whatever the size, against copying the file.
+"""Creating a branch: the same time whatever the size, against copying the file.
 
 Each branch is made after a fresh commit on its parent, which must reach history first. 10 MB and
 1 GB (`--quick`: 10 MB and 50 MB).
