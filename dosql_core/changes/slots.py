@@ -7,7 +7,7 @@ import datetime
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -255,19 +255,11 @@ class SlotConsumer:
         Errors: DeliveryFailedError without `dead_letters`; the slot stands before that commit.
         """
         policy = retry or RetryPolicy()
-        done: Lsn | None = None
-        try:
-            for lsn, events in self._commits_while_going():
+        with contextlib.closing(self._acknowledging(acknowledge_seconds)) as commits:
+            for _, events in commits:
                 for event in events:
                     if not deliver(handler, event, policy, dead_letters, self._stopping):
                         return
-                done = lsn
-                if self.is_due(acknowledge_seconds):
-                    self.acknowledge(done)
-                    done = None
-        finally:
-            if done is not None:
-                self.acknowledge(done)
 
     def run_into(
         self,
@@ -287,19 +279,11 @@ class SlotConsumer:
         """
         positions = PositionTable(connection, table)
         reader = f"{self._identity}/{self.name}"
-        done: Lsn | None = None
-        try:
-            for lsn, events in self._commits_while_going():
+        with contextlib.closing(self._acknowledging(acknowledge_seconds)) as commits:
+            for lsn, events in commits:
                 with positions.transaction(reader, events[0].branch, lsn) as is_new:
                     if is_new:
                         handler(connection, events)
-                done = lsn
-                if self.is_due(acknowledge_seconds):
-                    self.acknowledge(done)
-                    done = None
-        finally:
-            if done is not None:
-                self.acknowledge(done)
 
     def pause(self) -> None:
         """Call no handler until `resume`; what is committed meanwhile waits in history."""
@@ -321,6 +305,22 @@ class SlotConsumer:
             if self._stopping.is_set():
                 return
             yield commit
+
+    def _acknowledging(
+        self, acknowledge_seconds: float
+    ) -> Generator[tuple[Lsn, list[ChangeEvent]], None, None]:
+        """The commits, acknowledged from time to time; each is done when the next is asked for."""
+        done: Lsn | None = None
+        try:
+            for lsn, events in self._commits_while_going():
+                yield lsn, events
+                done = lsn
+                if self.is_due(acknowledge_seconds):
+                    self.acknowledge(done)
+                    done = None
+        finally:
+            if done is not None:
+                self.acknowledge(done)
 
     def is_due(self, acknowledge_seconds: float = DEFAULT_ACKNOWLEDGE_SECONDS) -> bool:
         """Whether to acknowledge now: so long after the last time, or with no more to read.

@@ -35,28 +35,22 @@ class MissingExtraError(Exception):
         )
 
 
-class UsageError(Exception):
+class _CommandLineError(Exception):
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class UsageError(_CommandLineError):
     """The command line makes no sense, or names a file that is not there."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message, hint)
-        self.message = message
-        self.hint = hint
 
-    def __str__(self) -> str:
-        return self.message
-
-
-class CommandFailedError(Exception):
+class CommandFailedError(_CommandLineError):
     """An operation of the command line itself failed, and SQLite or DoSQL had no part in it."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message, hint)
-        self.message = message
-        self.hint = hint
-
-    def __str__(self) -> str:
-        return self.message
 
 
 class ProgressReport(Protocol):
