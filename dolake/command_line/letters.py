@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import json as json_text
-from collections.abc import Iterator
 from typing import Annotated
 from urllib.parse import quote
 
@@ -20,8 +18,7 @@ from dolake.command_line.lake_opening import (
 )
 from dolake.command_line.lake_server import ServerTokenOption, ask
 from dolake.ingest.dead_letters import DeadLetters
-from dolake.ingest.ingest_service import discard, hold
-from dolake.lake import Lake
+from dolake.ingest.ingest_locks import lake_lock
 from dosql_core.command_line.commands.parameters import JsonOption, examples
 from dosql_core.command_line.commands.printing import print_json, print_table
 from dosql_core.command_line.wording import age_text
@@ -60,7 +57,7 @@ def list_letters(
         letters = ask(server, token, "/dead-letters")["dead_letters"]
     else:
         with open_lake(warehouse, state, endpoint, must_exist=True) as lake:
-            letters = [letter.told() for letter in _letters(lake).list()]
+            letters = [letter.told() for letter in DeadLetters(lake.state).list()]
     if json:
         print_json(letters)
         return
@@ -84,7 +81,7 @@ def show_letter(
         print_json(ask(server, token, _path(name)))
         return
     with open_lake(warehouse, state, endpoint, must_exist=True) as lake:
-        letters = _letters(lake)
+        letters = DeadLetters(lake.state)
         letter = letters.find(name)
         batch = json_text.loads(letters.batch(letter) or "null")
     print_json({**letter.told(), "batch": batch})
@@ -122,22 +119,14 @@ def discard_letter(
     if server is not None:
         ask(server, token, _path(name), method="DELETE")
     else:
-        with open_lake(warehouse, state, endpoint, must_exist=True) as lake, _not_served(lake):
-            letters = _letters(lake)
+        with (
+            open_lake(warehouse, state, endpoint, must_exist=True) as lake,
+            lake_lock(lake.state, hint="name the lake that is served: --server URL"),
+        ):
+            letters = DeadLetters(lake.state)
             letter = letters.find(name)
-            discard(letters, letter, lake.open_tables(letter.key).watermark)
+            letters.discard(letter, lake.open_tables(letter.key).watermark)
     _tell("discarded", name, json=json)
-
-
-def _letters(lake: Lake) -> DeadLetters:
-    return DeadLetters(lake.state / "dead_letters")
-
-
-@contextlib.contextmanager
-def _not_served(lake: Lake) -> Iterator[None]:
-    """Be the only one who decides. Errors: SourceBusyError."""
-    with hold(lake.state / "ingest.lock", hint="name the lake that is served: --server URL"):
-        yield
 
 
 def _path(name: str) -> str:

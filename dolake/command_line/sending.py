@@ -32,7 +32,7 @@ from dolake.command_line.scheduled_upkeep import (
 )
 from dolake.ingest.database_source import DatabaseSource
 from dolake.ingest.database_sync import DatabaseSync, SyncResult
-from dolake.ingest.ingest_service import source_lock
+from dolake.ingest.ingest_locks import source_lock
 from dolake.ingest.lake_tables import SourceKey
 from dolake.ingest.messages import Form
 from dolake.ingest.push_client import PushClient, PushOptions

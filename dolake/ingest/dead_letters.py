@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-from dolake.errors import DeadLetterNotFoundError
+from dolake.errors import DeadLetterNotFoundError, DeadLetterPassedError
 from dolake.ingest.durable_file import write_durably
 from dolake.ingest.lake_tables import SourceKey
 
@@ -51,10 +51,10 @@ class DeadLetter:
 
 
 class DeadLetters:
-    """The dead letters of a lake, in a directory."""
+    """The dead letters of a lake, in a directory of its state."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, state: Path) -> None:
+        self._directory = state / "dead_letters"
 
     def keep(
         self,
@@ -92,10 +92,22 @@ class DeadLetters:
         """The batch, in JSON; nothing where it could not be read."""
         return (self._directory / f"{letter.name}.batch").read_bytes()
 
-    def remove(self, letter: DeadLetter) -> None:
-        """Forget a letter and its batch, which must be past: the log may not have it any more."""
-        for suffix in (".batch", ".json"):
-            (self._directory / f"{letter.name}{suffix}").unlink(missing_ok=True)
+    def discard(self, letter: DeadLetter, committed_lsn: int) -> None:
+        """Leave a halting batch out, or forget one that is past.
+
+        Errors: DeadLetterPassedError while no snapshot is past it: the log may still have it.
+        """
+        if letter.state == "halting":
+            self.drop(letter)
+        elif committed_lsn >= letter.last_lsn:
+            for suffix in (".batch", ".json"):
+                (self._directory / f"{letter.name}{suffix}").unlink(missing_ok=True)
+        else:
+            raise DeadLetterPassedError(
+                f"the last snapshot of {letter.key} has LSN {committed_lsn}, and {letter.name} "
+                "must be kept until one is past it",
+                hint="try again after the next snapshot",
+            )
 
     def drop(self, letter: DeadLetter) -> None:
         """Decide that the source goes on without the batch; its bytes stay."""

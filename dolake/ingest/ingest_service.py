@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from dolake.errors import DeadLetterPassedError, LakeConfigurationError, SourceBusyError
-from dolake.ingest.dead_letters import DeadLetter, DeadLetters
+from dolake.errors import DeadLetterPassedError, LakeConfigurationError
+from dolake.ingest.dead_letters import DeadLetters
 from dolake.ingest.durable_file import write_durably
 from dolake.ingest.event_log import EventLog
+from dolake.ingest.ingest_locks import lake_lock, source_lock
 from dolake.ingest.lake_tables import OpenTables, SourceKey
 from dolake.ingest.memory_budget import MemoryBudget
 from dolake.ingest.metrics import IngestMetrics
@@ -52,12 +49,12 @@ class IngestService:
         directory.mkdir(parents=True, exist_ok=True)
         self._held = contextlib.ExitStack()
         try:
-            self._held.enter_context(hold(directory / "ingest.lock"))
+            self._held.enter_context(lake_lock(directory))
             # What a source asked for holds for what the log has of it, too, before it asks again.
             self.settings = replace(
                 self.settings, tiers={**self._asked_tiers(), **self.settings.tiers}
             )
-            self.letters = DeadLetters(directory / "dead_letters")
+            self.letters = DeadLetters(directory)
             self._log = EventLog(directory / "log", bytes_max=self.settings.limits.log_bytes_max)
             self._held.callback(self._log.close)
             self._shared = SharedIngest(
@@ -181,7 +178,7 @@ class IngestService:
         if pipeline.writer.halted == letter:
             pipeline.writer.resume(drop=True)
         else:
-            discard(self.letters, letter, pipeline.committed_lsn)
+            self.letters.discard(letter, pipeline.committed_lsn)
 
     def _asked_tiers(self) -> dict[str, Tier]:
         try:
@@ -219,49 +216,6 @@ class IngestService:
         for pipeline in self.pipelines:
             pipeline.close(timeout_seconds=max(deadline - time.monotonic(), 0.1), flush=flush)
         self._held.close()
-
-
-def discard(letters: DeadLetters, letter: DeadLetter, committed_lsn: int) -> None:
-    """Leave a halting batch out, or forget one that is past. Errors: DeadLetterPassedError."""
-    if letter.state == "halting":
-        letters.drop(letter)
-    elif committed_lsn >= letter.last_lsn:
-        letters.remove(letter)
-    else:
-        raise DeadLetterPassedError(
-            f"the last snapshot of {letter.key} has LSN {committed_lsn}, and {letter.name} must be "
-            "kept until one is past it",
-            hint="try again after the next snapshot",
-        )
-
-
-@contextlib.contextmanager
-def hold(
-    path: Path, hint: str = "end it first, or send the changes to it: `dolake push`"
-) -> Iterator[None]:
-    """Be the only process that has this; others are told.
-
-    Errors: SourceBusyError.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SourceBusyError(
-                f"another process takes changes in at {path.parent}",
-                hint=hint,
-            ) from None
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def source_lock(directory: Path, key: SourceKey) -> contextlib.AbstractContextManager[None]:
-    """Be the only one who writes the tables of a source. Errors: SourceBusyError."""
-    folder = directory / "sources"
-    folder.mkdir(parents=True, exist_ok=True)
-    return hold(folder / f"{quote(str(key), safe='@')}.lock")
 
 
 def _replaced(settings: Any, changes: Any) -> Any:
