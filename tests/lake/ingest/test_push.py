@@ -53,7 +53,9 @@ def errors_of(database: Path) -> Path:
 
 
 def push_once(database: Path, url: str, *words: str) -> str:
-    out, _ = (process := push(database, url, "--once", *words)).communicate(timeout=300)
+    with push(database, url, "--once", *words) as process:
+        assert process.stdout is not None
+        out = process.stdout.read()  # `communicate` passes over what came with the first line
     assert process.returncode == 0, errors_of(database).read_text("utf-8")
     return out
 
