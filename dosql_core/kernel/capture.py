@@ -209,7 +209,7 @@ class Capture:
         """The commits after a position, up to `state`, without sealing them; and where they end.
 
         They are durable, as what is sealed is. None when they are better captured: too many of
-        them, or with times that are not known yet.
+        them, with times that are not known yet, or sealed already.
 
         Errors: GapFound when the WAL does not continue after the position; CorruptStoreError.
         """
@@ -234,6 +234,9 @@ class Capture:
             return None
         metadata = _commit_metadata(connection, Microseconds(times[0] - 1))
         causes = self.causes.noted_after(Microseconds(times[0] - 1))
+        self._history.refresh()
+        if self._history.newest_lsn > lsn:
+            return None  # what was noted beside the WAL goes once it is in history
         read = read_pages(descriptor, run, first, state.frames, page_size)
         contents = dict(enumerate(read, first))
         live: list[LiveCommit] = []

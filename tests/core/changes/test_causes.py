@@ -168,3 +168,20 @@ def test_a_statement_that_fails_leaves_no_cause_behind(con, database):
         con.execute("delete from account where id = 2")
     con.execute("insert into audit values ('by hand')")
     assert causes(database, start) == [("insert", "audit", 1, None)]
+
+
+def test_a_follower_hears_of_causes_and_authors_although_history_is_ahead(con, database):
+    start = con.lsn
+    with database.changes.subscribe(start, follow=True, markers=True) as stream:
+        heard = []
+        for key in (4, 5):  # when the second one comes it reads the WAL
+            con.execute("insert into account values (?, 'dot', 0)", (key,))
+            heard += [next(stream) for _ in range(3)]
+        with con.transaction(author="ann", message="why"):
+            con.execute("delete from account where id = 1")
+        last = con.lsn
+        con.execute("pragma wal_checkpoint")  # puts it into history, and forgets what was noted
+        while heard[-1].lsn < last or heard[-1].operation.value != "commit":
+            heard.append(next(stream))
+    assert heard == list(database.changes.subscribe(start, markers=True))
+    assert {event.cause for event in heard} > {"foreign key", "trigger gone"}
