@@ -271,7 +271,7 @@ class DoSQLDialect(SQLiteDialect_pysqlite):
 
     def _prepare_for_definition(self, statement: str, context: Any) -> None:
         if _DEFINITION.match(statement):
-            context._dbapi_connection.begin_write()
+            context._dbapi_connection.begin_definition()
             return
         dropped = _DROPPED_BRANCH.match(statement)
         if dropped:

@@ -58,8 +58,16 @@ class DriverConnection(dosql_dbapi.Connection):
         if not self.in_transaction:
             self.execute("BEGIN")
 
+    def begin_definition(self) -> None:
+        """Open the transaction before DDL, which does not begin one by itself but takes the lock.
+
+        One begun IMMEDIATE would lock everything attached, and the file for a temporary table.
+        """
+        if self.isolation_level is not None:
+            self.begin()
+
     def begin_write(self) -> None:
-        """Open the transaction before a SAVEPOINT or DDL, which do not begin one by themselves."""
+        """Open the transaction before a SAVEPOINT, which takes no lock for what follows it."""
         if self.isolation_level is not None and not self.in_transaction:
             self.execute("BEGIN" if self.read_only else "BEGIN IMMEDIATE")
 

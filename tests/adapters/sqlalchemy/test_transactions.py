@@ -80,6 +80,19 @@ def test_definitions_are_rolled_back(bank, how):
     assert inspect(bank).get_table_names() == ["account", "clerk", "owner"]
 
 
+def test_a_temporary_table_is_made_while_another_connection_writes(bank, database_path):
+    engine = create_engine(f"dosql:///{database_path}?timeout=0")
+    with bank.begin() as writer, engine.connect() as connection:
+        writer.execute(INSERT, {"name": "ann"})
+        connection.execute(text("create temporary table noted(name)"))
+        with pytest.raises(OperationalError, match="locked"):
+            connection.execute(text("create table noted_for_good(name)"))
+        connection.rollback()
+        with pytest.raises(OperationalError, match="no such table"):
+            connection.execute(text("select * from noted"))
+    engine.dispose()
+
+
 def test_what_cannot_run_in_a_transaction_runs_before_the_first_write(bank):
     with bank.connect() as connection:
         connection.execute(COUNT)
