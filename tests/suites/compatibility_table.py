@@ -23,11 +23,12 @@ TITLES = {
     "dbapi-compliance": "PEP 249 (dbapi-compliance), in strict mode",
     "sqlite-utils": "sqlite-utils",
     "aiosqlite": "aiosqlite",
-    "sqlalchemy-suite": "SQLAlchemy's dialect suite",
+    "sqlalchemy-suite": "SQLAlchemy's dialect suite, and parts of its own tests",
     "alembic-suite": "Alembic",
     "peewee-suite": "Peewee",
     "django-suite": "Django",
     "third-party": "Projects built on Django or SQLAlchemy",
+    "swapped-projects": "Projects that use sqlite3 themselves, the module swapped in",
     "pyiceberg-suite": "pyiceberg's tests for a REST catalog",
 }
 

@@ -113,6 +113,36 @@ ARCHIVES = {
         "0.43.0",
         "7e8741dbc2c0f992d2181cd69de13de292b3a2a5305a9da832e10d540abcedbf",
     ),
+    "aiosql": SourceArchive(
+        "aiosql",
+        "15.0",
+        "744939fdfb3e0c36d88ccaf1f73cb1cf8cc38e7052666b884502db99aff8f3fd",
+    ),
+    "beets": SourceArchive(
+        "beets",
+        "2.14.1",
+        "b25dc7bf8ed093d8b6e043e88013736902c1082c958b81a598af5db5275539a5",
+    ),
+    "dataset": SourceArchive(
+        "dataset",
+        "2.0.0",
+        "0e13d309dfbaafb3e67b991605ce6767867262908864455505c415442c0bba45",
+    ),
+    "ipython": SourceArchive(
+        "ipython",
+        "9.18.1",
+        "6319c0f5372c196397899479e6db1783dd7937abae06815d1317e8d5d51aaaaf",
+    ),
+    "litecli": SourceArchive(
+        "litecli",
+        "1.17.1",
+        "e2f7191eaba830b24dbbfc9171a495c62562df923ba1cc3b2db2652547c1bac8",
+    ),
+    "pony": SourceArchive(
+        "pony",
+        "0.7.20",
+        "27a48dffd1d1005956ffa96873fb2de5eada639ca266c43db480cadabc860ccd",
+    ),
 }
 
 
