@@ -290,7 +290,7 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
     @property
     def total_changes(self) -> int:
         """How many rows were changed since the connection was opened."""
-        self._check_usable()
+        self._check_open()
         return self._kernel.total_changes()
 
     @property

@@ -154,6 +154,13 @@ class ConnectionState:
         if self._is_closed:
             raise ConnectionClosedError(CLOSED_CONNECTION)
 
+    def _check_open(self) -> None:
+        """What sqlite3 lets any thread ask for. Errors: for a closed or inherited connection."""
+        if self._owner in (FORKED, NOT_OPENED):
+            self._check_usable()
+        if self._is_closed:
+            raise ConnectionClosedError(CLOSED_CONNECTION)
+
     def _refuse_thread(self) -> NoReturn:
         if self._owner == NOT_OPENED:
             _refuse_not_opened()

@@ -173,13 +173,13 @@ class ConnectionTransactions(ConnectionState):
     @property
     def in_transaction(self) -> bool:
         """Whether a transaction is open."""
-        self._check_usable()
+        self._check_open()
         return not self._in_autocommit()
 
     @property
     def isolation_level(self) -> str | None:
         """How implicit transactions begin; None for none at all. Setting None commits."""
-        self._check_usable()
+        self._check_open()
         return self._isolation_level
 
     @isolation_level.setter

@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import gc
 import os
+import sqlite3
 import threading
 import warnings
 
@@ -339,3 +340,22 @@ def test_a_child_of_fork_cannot_open_what_was_open_before(path):
         path,
     )
     assert told.splitlines() == ["open DB_FORKED", "closed opened"]
+
+
+@pytest.mark.parametrize("module", [sqlite3, dosql_dbapi], ids=["sqlite3", "dosql"])
+def test_any_thread_may_ask_where_a_connection_is(module):
+    """aiosqlite and what is built on it ask from the thread of the event loop."""
+    connection = module.connect(":memory:")
+    connection.execute("create table t(a)")
+    connection.execute("insert into t values (1)")
+
+    def ask():
+        return connection.total_changes, connection.in_transaction, connection.isolation_level
+
+    with concurrent.futures.ThreadPoolExecutor(1) as other:
+        assert other.submit(ask).result() == (1, True, "")
+        with pytest.raises(module.ProgrammingError, match="same thread"):
+            other.submit(connection.commit).result()
+        connection.close()
+        with pytest.raises(module.ProgrammingError, match="closed"):
+            other.submit(ask).result()
