@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 from collections.abc import Callable
 
@@ -12,6 +11,7 @@ from dosql_core.errors import (
     BranchInUseError,
     CannotOpenError,
     ForkedConnectionError,
+    TooManyOpenFilesError,
 )
 from dosql_core.history import deletion
 from dosql_core.history.attachable_view import AttachableView
@@ -43,7 +43,7 @@ from dosql_core.merging.mergeable_branches import MergeableBranches
 from dosql_core.open_branches import OpenBranches
 from dosql_core.options import DatabaseOptions, Retention, SessionOptions
 from dosql_core.storage.database_export import write_database
-from dosql_core.storage.durable_files import make_directory
+from dosql_core.storage.durable_files import is_for_want_of_descriptors, make_directory
 from dosql_core.storage.tiering import LIVE_SEGMENTS_MAX
 from dosql_core.triggers.database_triggers import DatabaseTriggers
 
@@ -91,6 +91,8 @@ def _at(real_path: str, options: DatabaseOptions, on_progress: Progress | None) 
         try:
             database = Database(real_path, options, on_progress)
         except OSError as error:
+            if is_for_want_of_descriptors(error):
+                raise TooManyOpenFilesError(f"too many open files: {real_path}") from error
             raise CannotOpenError(
                 f"unable to open database file: {error.strerror}: {error.filename}",
                 hint="history needs a directory beside the file that may be written; "
@@ -136,7 +138,7 @@ class Database(OpenBranches):
         except BaseException:
             self._close_heads()
             if is_new_directory:
-                shutil.rmtree(self.directory, ignore_errors=True)
+                deletion.undo_beginning(self.directory)
             raise
         self.branches = MergeableBranches(self)
         self.snapshots = Snapshots(self)

@@ -331,7 +331,10 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
             if not self._is_closed:
                 if self._autocommit is False and not self._in_autocommit():
                     _run(self._control, "ROLLBACK")
-                self._release()
+                try:
+                    self._release()
+                except KernelError as error:  # all that was committed is in the WAL
+                    raise translate(error) from error
 
     def _release(self) -> None:
         self._is_closing_cursors = True

@@ -86,6 +86,7 @@ from dosql_core.errors.sqlite import (
     NotADatabaseError,
     SchemaChangedError,
     TableLockedError,
+    TooManyOpenFilesError,
     ValueTooLargeError,
 )
 from dosql_core.errors.transactions import (
@@ -172,6 +173,7 @@ __all__ = [
     "TableLockedError",
     "TableNotFoundError",
     "TimeTravelSyntaxError",
+    "TooManyOpenFilesError",
     "TransactionTimeoutError",
     "TriggerDepthError",
     "TriggerExistsError",

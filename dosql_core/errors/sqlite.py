@@ -43,6 +43,17 @@ class DiskFullError(OperationalError):
     hint = "free some space, then run the transaction again"
 
 
+class TooManyOpenFilesError(OperationalError):
+    """No file could be opened: there are too many open already. Nothing is lost."""
+
+    code = "DB_TOO_MANY_FILES"
+    category = Category.RESOURCE
+    is_retryable = True
+    hint = "close what is not needed, or raise the limit (ulimit -n), then run it again"
+    sqlite_errorcode = 14
+    sqlite_errorname = "SQLITE_CANTOPEN"
+
+
 class AccessDeniedError(DatabaseError):
     """The authorizer of the connection refused the statement."""
 

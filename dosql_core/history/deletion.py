@@ -69,6 +69,13 @@ def remove_history(directory: str) -> None:
         remove_leftovers(directory)
 
 
+def undo_beginning(directory: str) -> None:
+    """Remove a `-dosql` directory that was made a moment ago, or leave all of it, never a part."""
+    with contextlib.suppress(OSError):
+        os.rename(directory, directory + _REMOVED_SUFFIX)
+        remove_leftovers(directory)
+
+
 def remove_leftovers(directory: str) -> None:
     """Finish a removal that a crash cut short."""
     shutil.rmtree(directory + _REMOVED_SUFFIX, ignore_errors=True)

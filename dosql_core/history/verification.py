@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from dosql_core.errors import Error
+from dosql_core.errors import Error, TooManyOpenFilesError
 from dosql_core.history.branching import BranchedDatabase
 from dosql_core.history.refs import BranchRef, RefsContent
 from dosql_core.identifiers import Lsn
 from dosql_core.kernel.error_translation import KernelError, translate
 from dosql_core.kernel.head import Head
 from dosql_core.kernel.head_check import differing_pages, integrity_of_head, integrity_of_pages
+from dosql_core.storage.durable_files import telling_disk_errors
 from dosql_core.storage.integrity import Severity, verify_history
 
 Progress = Callable[[int, int], None]
@@ -31,6 +32,7 @@ class Finding:
         return f"{self.severity}: {self.where}: {self.what}"
 
 
+@telling_disk_errors()
 def verify_database(
     database: BranchedDatabase, progress: Progress | None = None, *, deep: bool = True
 ) -> list[Finding]:
@@ -42,6 +44,8 @@ def verify_database(
     findings: list[Finding] = []
     try:
         refs = database.refs()
+    except TooManyOpenFilesError:
+        raise
     except Error as error:
         return [Finding("refs.json", str(error))]
     findings += _verify_refs(refs)
@@ -50,6 +54,8 @@ def verify_database(
             with database.opened_head(branch.id) as head:
                 head.capture_now()
                 findings += _verify_branch(head, branch, deep, progress)
+        except TooManyOpenFilesError:
+            raise  # it says nothing of the database
         except Error as error:
             findings.append(Finding(f"branch {branch.name}", str(error)))
         except KernelError as error:  # a head so damaged that SQLite cannot begin to read it

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import apsw
 
 from dosql_core.identifiers import Microseconds
+from dosql_core.storage.durable_files import telling_disk_errors
 
 FOREIGN_KEY = "foreign key"
 _SOME_TRIGGER = "trigger"
@@ -216,6 +217,7 @@ class CauseLog:
     entry with a time that no commit has. A power cut may take entries: then causes are not known.
     """
 
+    @telling_disk_errors()
     def __init__(self, path: str) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
 

@@ -53,6 +53,7 @@ class CommitTimes:
     older. It is asked once, when the first time is needed; whoever only reads needs none.
     """
 
+    @telling_disk_errors()
     def __init__(self, path: str, *, not_before: Callable[[], Microseconds]) -> None:
         self._not_before: Callable[[], Microseconds] | None = not_before
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

@@ -9,6 +9,9 @@ from typing import Any
 
 import apsw
 
+from dosql_core.errors import TooManyOpenFilesError
+from dosql_core.storage.durable_files import may_open_no_more
+
 KernelCursor = apsw.Cursor
 KernelError = apsw.Error
 ENABLE_TRIGGER = apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER
@@ -20,6 +23,7 @@ OPEN_READ_ONLY = apsw.SQLITE_OPEN_READONLY
 OPEN_CREATE = apsw.SQLITE_OPEN_CREATE
 OPEN_URI = apsw.SQLITE_OPEN_URI
 _OPENING_MILLISECONDS = 10_000
+_FILES_OF_A_DATABASE = 4  # with the directory, which is synced for a new file
 
 
 # What SQLite keeps for a connection rather than in the file, and what changes an answer, a check or
@@ -124,12 +128,31 @@ def keep_off_the_wal(connection: apsw.Connection) -> None:
     connection.wal_autocheckpoint(0)
 
 
+@contextlib.contextmanager
+def telling_too_many_files() -> Iterator[None]:
+    """The block opens a database, for which SQLite says no more than that it could not.
+
+    Errors: TooManyOpenFilesError where that is why.
+    """
+    try:
+        yield
+    except apsw.CantOpenError as error:
+        if may_open_no_more(_FILES_OF_A_DATABASE):
+            raise TooManyOpenFilesError(f"{error}: too many open files") from error
+        raise
+
+
+@telling_too_many_files()
 def open_internal(path: str, *, vfs: str | None = None, read_only: bool = False) -> apsw.Connection:
     """A connection for our own use on a head: never checkpoints by itself, synchronous=FULL."""
     flags = OPEN_READ_ONLY if read_only else OPEN_READ_WRITE
     connection = apsw.Connection(path, flags=flags, vfs=vfs)
-    keep_off_the_wal(connection)
-    connection.set_busy_timeout(_OPENING_MILLISECONDS)  # somebody may be building the WAL's index
-    run(connection, "PRAGMA synchronous=FULL")
-    connection.set_busy_timeout(0)
+    try:
+        keep_off_the_wal(connection)
+        connection.set_busy_timeout(_OPENING_MILLISECONDS)  # somebody may be building its index
+        run(connection, "PRAGMA synchronous=FULL")
+        connection.set_busy_timeout(0)
+    except BaseException:
+        connection.close()
+        raise
     return connection

@@ -37,9 +37,11 @@ from dosql_core.errors import (
     SchemaChangedError,
     SerializationFailure,
     TableLockedError,
+    TooManyOpenFilesError,
     ValueTooLargeError,
     WrongThreadError,
 )
+from dosql_core.storage.durable_files import may_open_no_more
 
 KernelError = apsw.Error
 KernelAuthError = apsw.AuthError
@@ -213,6 +215,8 @@ def _with_code_of_its_own(raised: type[apsw.Error], message: str, code: int | No
             "this transaction began by reading, another connection has committed since, and what "
             "was read is out of date: it cannot write any more"
         )
+    if raised is apsw.CantOpenError and may_open_no_more():
+        return TooManyOpenFilesError(f"{message}: too many open files")
     if raised is apsw.SQLError:
         for is_said, our_code, hint in _ERROR_TEXTS:
             if is_said(message):

@@ -12,6 +12,7 @@ import threading
 from typing import NoReturn
 
 from dosql_core.errors import DatabasePoisonedError
+from dosql_core.storage.durable_files import telling_disk_errors
 
 
 class _Committer:
@@ -37,6 +38,7 @@ class GroupCommit:
     def __init__(self, wal_path: str) -> None:
         self._wal_path = wal_path
         self._descriptor = -1
+        self._directory: int | None = None  # of the WAL; until it is synced
         self._lock = threading.Lock()
         self._is_syncing = False
         self._waiting: list[_Committer] = []  # who came since the sync that runs now began
@@ -47,7 +49,8 @@ class GroupCommit:
         """Return when every commit made before this call is durable.
 
         Errors: DatabasePoisonedError when a sync failed, now or before: it is never tried again,
-                because the kernel may have dropped the pages it could not write.
+                because the kernel may have dropped the pages it could not write;
+                TooManyOpenFilesError when the file could not be opened, which may be tried again.
         """
         committer = _Committer()
         try:
@@ -119,19 +122,35 @@ class GroupCommit:
             f"nothing was written: an earlier sync of the WAL failed ({self.failure})"
         ) from self.failure
 
-    def _sync(self) -> None:
+    @telling_disk_errors()
+    def open_file(self) -> None:
+        """Open what a sync needs, which must be there when a commit has been made.
+
+        Errors: TooManyOpenFilesError.
+        """
         if self._descriptor < 0:
-            self._descriptor = os.open(self._wal_path, os.O_RDONLY)
-            # a connection at synchronous=OFF may have made the file without syncing its name
             directory = os.open(os.path.dirname(self._wal_path) or ".", os.O_RDONLY)
             try:
-                os.fsync(directory)
-            finally:
+                self._descriptor = os.open(self._wal_path, os.O_RDONLY)
+            except BaseException:
                 os.close(directory)
+                raise
+            self._directory = directory
+
+    def _sync(self) -> None:
+        self.open_file()
+        if self._directory is not None:
+            # a connection at synchronous=OFF may have made the file without syncing its name
+            os.fsync(self._directory)
+            os.close(self._directory)
+            self._directory = None
         os.fdatasync(self._descriptor)
 
     def forget_file(self) -> None:
-        """Close the descriptor: the WAL may be another file from now on."""
+        """Close what was opened: the WAL may be another file from now on."""
+        if self._directory is not None:
+            os.close(self._directory)
+            self._directory = None
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

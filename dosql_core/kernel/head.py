@@ -20,7 +20,6 @@ from dosql_core.errors import (
     CannotOpenError,
     CorruptStoreError,
     DatabaseNotFoundError,
-    DatabasePoisonedError,
     Error,
     LostCommitsError,
     MissingSegmentError,
@@ -38,6 +37,7 @@ from dosql_core.kernel.connection import (
     keep_off_the_wal,
     open_internal,
     run,
+    telling_too_many_files,
 )
 from dosql_core.kernel.cycle_pacing import CyclePacing
 from dosql_core.kernel.group_commit import GroupCommit
@@ -123,8 +123,8 @@ class Head:
         self.schema_mark = [0]
         with self._undo:
             make_directory(place.directory)
-            opening = self._lock_file("opening.lock")
-            opening.lock()
+            self._opening = self._lock_file("opening.lock")
+            self._opening.lock()
             self._in_use = self._lock_file("in_use.lock")
             self._share_use()
             maintenance_lock = self._lock_file("maintenance.lock")
@@ -141,7 +141,7 @@ class Head:
                 start_companion=start_companion,
             )
             self.keeping.begin(on_progress)
-            opening.unlock()
+            self._opening.unlock()
             self._closing = self._undo.pop_all()
 
     # -- opening -----------------------------------------------------------------------------------
@@ -158,6 +158,7 @@ class Head:
                 hint="try again in a moment",
             )
 
+    @telling_too_many_files()
     def _open_file(self, create: bool) -> None:
         """Open the first connection and see to it that the file is in WAL mode.
 
@@ -242,6 +243,7 @@ class Head:
         self.gate = WriteGate(self.turnstile)
         self.group_commit = GroupCommit(path + "-wal")
         self._undo.callback(self.group_commit.forget_file)
+        self.group_commit.open_file()
         self.causes = CauseLog(os.path.join(directory, "commit_causes.log"))
         self._undo.callback(self.causes.close)
         self.clock = LsnClock(path + "-wal", self.page_size, self._position)
@@ -416,9 +418,8 @@ class Head:
             self._close()
 
     def _close(self) -> None:
-        opening = LockFile(os.path.join(self.place.directory, "opening.lock"))
         try:
-            opening.lock()
+            self._opening.lock()  # given up with the last of what is closed
             keeper = self.keeping.take_keeper()
             if keeper is not None:
                 tidy = False
@@ -437,10 +438,7 @@ class Head:
                         for leftover in ("-wal", "-shm"):
                             remove_quietly(self.place.database_path + leftover)
         finally:
-            try:
-                self._closing.close()  # also when the disk was full: everything is in the WAL
-            finally:
-                opening.close()
+            self._closing.close()  # also when the disk was full: everything is in the WAL
 
     def _capture_without_file(self, keeper: Keeper) -> None:
         """Capture what the WAL has, where it can, by the one connection that is sure to be open."""
@@ -471,8 +469,6 @@ class Head:
         elif was_keeper:
             with contextlib.suppress(OSError, Error, apsw.Error):
                 self.capture_now()
-        with contextlib.suppress(DatabasePoisonedError):
-            self.group_commit.wait()  # opens the WAL, while it has a name that is its own
         self._is_let_go = True
         self.keeping.unlock()
         self._in_use.unlock()

@@ -24,6 +24,7 @@ from dosql_core.kernel.connection import (
     pragma_value,
     run,
     run_untraced,
+    telling_too_many_files,
 )
 from dosql_core.kernel.head import Head
 from dosql_core.kernel.wal_index import SALT_1_WORD, WalState
@@ -49,6 +50,7 @@ _OwnCommit = tuple[int, int, int]
 class HeadConnection:
     """What one connection to a head has beside SQLite's own state."""
 
+    @telling_too_many_files()
     def __init__(self, head: Head, options: SessionOptions) -> None:
         self.head = head
         self.timeout_seconds = options.timeout_seconds

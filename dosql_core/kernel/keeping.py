@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import apsw
 
-from dosql_core.errors import DatabaseLockedError, DiskFullError
+from dosql_core.errors import DatabaseLockedError, DiskFullError, TooManyOpenFilesError
 from dosql_core.kernel.adoption import Progress
 from dosql_core.kernel.companion import (
     CHECKPOINT,
@@ -197,7 +197,8 @@ class Keeping:
             pacing.note_request(frames)
             if not self.is_keeper:
                 self.maintenance.wake()  # the keeper may have died
-                self._wait_for_the_keeper()
+                with contextlib.suppress(TooManyOpenFilesError):  # the commit has been made
+                    self._wait_for_the_keeper()
             elif pacing.is_far_behind(frames):
                 self.maintenance.wait_for_a_cycle(_BACKLOG_WAIT_SECONDS)
             else:

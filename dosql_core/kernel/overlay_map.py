@@ -32,6 +32,7 @@ class OverlayMap:
     Units: `base_limit` counts pages; a page after it never comes from the parent.
     """
 
+    @telling_disk_errors()
     def __init__(self, path: str) -> None:
         self._path = path
         try:

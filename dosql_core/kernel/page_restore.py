@@ -24,6 +24,7 @@ from dosql_core.identifiers import Lsn, PageNumber
 from dosql_core.kernel.connection import OPEN_READ_ONLY, OPEN_URI, open_internal, run
 from dosql_core.kernel.head import Head
 from dosql_core.kernel.past_vfs import past_vfs, view_uri
+from dosql_core.storage.durable_files import telling_disk_errors
 from dosql_core.storage.page_history import PageView
 from dosql_core.storage.segment_format import CommitFlag
 from dosql_core.storage.wal_frames import WAL_HEADER_BYTES, frame_offset, read_wal_header
@@ -126,7 +127,8 @@ def _next(counter: bytes) -> bytes:
 def _append_commit(head: Head, pages: Iterator[tuple[PageNumber, bytes]], page_count: int) -> None:
     """Write and sync a commit behind the committed end of the WAL, under the write lock."""
     state = head.index.state()
-    wal = os.open(head.place.database_path + "-wal", os.O_RDWR)
+    with telling_disk_errors():
+        wal = os.open(head.place.database_path + "-wal", os.O_RDWR)
     try:
         if state.frames:
             salts, checksum = state.salts, state.checksum

@@ -30,14 +30,16 @@ _LONGEST_SLEEP_SECONDS = 0.002
 class Turnstile:
     """This process's place in the queue of processes; at most one thread of it passes at a time."""
 
+    @telling_disk_errors()
     def __init__(self, directory: str) -> None:
-        self._main = LockFile(f"{directory}/turnstile.main")
-        self._next = LockFile(f"{directory}/turnstile.next")
-        # Another opening than the one that is locked: a child of fork keeps what is mapped.
-        with open(f"{directory}/turnstile.main", "r+b", buffering=0) as words_file:
-            with telling_disk_errors():
+        with contextlib.ExitStack() as opened:
+            self._main = opened.enter_context(LockFile(f"{directory}/turnstile.main"))
+            self._next = opened.enter_context(LockFile(f"{directory}/turnstile.next"))
+            # Another opening than the one that is locked: a child of fork keeps what is mapped.
+            with open(f"{directory}/turnstile.main", "r+b", buffering=0) as words_file:
                 os.posix_fallocate(words_file.fileno(), 0, 16)  # a full disk could fill no hole
-            self._map = mmap.mmap(words_file.fileno(), 16)
+                self._map = mmap.mmap(words_file.fileno(), 16)
+            opened.pop_all()
         words = memoryview(self._map).cast("Q")
         self.contended_until, self._kept_until = words[:1], words[1:]
         self.is_held = False

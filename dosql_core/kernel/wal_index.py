@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dosql_core.errors import CannotOpenError
+from dosql_core.storage.durable_files import telling_disk_errors
 
 _HEADER_BYTES = 48
 _MAP_BYTES = 4096
@@ -145,6 +146,7 @@ class WalIndex:
             self._address = None
 
 
+@telling_disk_errors()
 def _descriptor_of(path: str) -> int:
     """SQLite's descriptor of a file that it has opened just now, or earlier."""
     wanted = os.stat(path)

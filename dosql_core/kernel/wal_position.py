@@ -19,6 +19,7 @@ from typing import Any
 from dosql_core.errors import CorruptStoreError
 from dosql_core.identifiers import EMPTY_LSN, Lsn
 from dosql_core.kernel.wal_index import WalState
+from dosql_core.storage.durable_files import telling_disk_errors
 from dosql_core.storage.wal_frames import (
     frame_checksum,
     frame_offset,
@@ -136,7 +137,8 @@ class LsnClock:
     def descriptor(self) -> int:
         """A descriptor of the WAL; plain reads of it are safe, SQLite locks other files."""
         if self._descriptor < 0:
-            self._descriptor = os.open(self._wal_path, os.O_RDONLY)
+            with telling_disk_errors():
+                self._descriptor = os.open(self._wal_path, os.O_RDONLY)
         return self._descriptor
 
     def lsn_of(self, state: WalState) -> Lsn:

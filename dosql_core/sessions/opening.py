@@ -16,6 +16,7 @@ from dosql_core.kernel.connection import (
     OPEN_READ_WRITE,
     OPEN_URI,
     KernelConnection,
+    telling_too_many_files,
 )
 from dosql_core.options import SessionOptions
 from dosql_core.sessions.head_session import HeadSession
@@ -53,6 +54,7 @@ def open_session(
         raise
 
 
+@telling_too_many_files()
 def _plain_session(path: str, options: SessionOptions, uri: bool) -> Session:
     flags = OPEN_READ_ONLY if options.read_only else OPEN_READ_WRITE
     if options.database.create and not options.read_only:

@@ -13,7 +13,12 @@ import os
 from typing import Any
 
 from dosql_core.errors import CorruptStoreError, FormatVersionError
-from dosql_core.storage.durable_files import publish_file, remove_quietly, write_synced
+from dosql_core.storage.durable_files import (
+    publish_file,
+    remove_quietly,
+    telling_disk_errors,
+    write_synced,
+)
 
 _CHECKSUM_BYTES = 16
 
@@ -35,6 +40,7 @@ def write_document(path: str, kind: str, format_version: int, content: dict[str,
         raise
 
 
+@telling_disk_errors()
 def read_document(path: str, kind: str, format_version: int) -> dict[str, Any]:
     """The content of the document at `path`.
 

@@ -7,15 +7,36 @@ import errno
 import os
 from types import TracebackType
 
-from dosql_core.errors import DiskError, DiskFullError
+from dosql_core.errors import DiskError, DiskFullError, TooManyOpenFilesError
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 _BROKEN = (errno.EIO, errno.EFBIG, errno.EROFS)
+
+
+def is_for_want_of_descriptors(error: OSError) -> bool:
+    """Whether the operating system says that there are too many open files."""
+    return error.errno in _NO_DESCRIPTORS
+
+
+def may_open_no_more(count: int = 1) -> bool:
+    """Whether this process may not open so many files more just now."""
+    opened = []
+    try:
+        for _ in range(count):
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return is_for_want_of_descriptors(error)
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+    return False
 
 
 class telling_disk_errors(contextlib.ContextDecorator):
     """Raise ours for what the operating system says of a disk that is full or broken.
 
+    And for what it says of a process that may open no more files.
     Other errors of its, a missing file say, mean something to whoever called and pass.
     """
 
@@ -33,6 +54,8 @@ class telling_disk_errors(contextlib.ContextDecorator):
         where = f": {error.filename}" if error.filename else ""
         if error.errno in _NO_SPACE:
             raise DiskFullError(f"no space left on the disk{where}") from error
+        if is_for_want_of_descriptors(error):
+            raise TooManyOpenFilesError(f"too many open files{where}") from error
         if error.errno in _BROKEN:
             raise DiskError(f"the disk failed: {error.strerror}{where}") from error
 

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 
 from dosql_core.errors import BranchInUseError
+from dosql_core.storage.durable_files import telling_disk_errors
 
 _opened: set[LockFile] = set()
 _opening_lock = threading.RLock()  # the collector, or a signal, may come in between
@@ -21,6 +22,7 @@ _opening_lock = threading.RLock()  # the collector, or a signal, may come in bet
 class LockFile:
     """One opening of a lock file, which is made if need be; closing it gives the lock up."""
 
+    @telling_disk_errors()
     def __init__(self, path: str | os.PathLike[str]) -> None:
         with _opening_lock:
             self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from dosql_core.errors import CorruptStoreError, MissingSegmentError
 from dosql_core.identifiers import Lsn, Microseconds, PageNumber
 from dosql_core.storage.commit_table import CommitChunk, PackedChunk
+from dosql_core.storage.durable_files import telling_disk_errors
 from dosql_core.storage.segment_format import (
     BLOCK_HEADER_BYTES,
     INDEX_SLICE_ENTRIES,
@@ -86,6 +87,7 @@ class SegmentReader:
         "serial",
     )
 
+    @telling_disk_errors()
     def __init__(self, path: str) -> None:
         """Open the segment at `path`.
 

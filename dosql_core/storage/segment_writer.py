@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 from dosql_core.identifiers import Lsn, PageNumber
 from dosql_core.storage.commit_table import PackedChunk
-from dosql_core.storage.durable_files import remove_quietly
+from dosql_core.storage.durable_files import remove_quietly, telling_disk_errors
 from dosql_core.storage.segment_format import (
     INDEX_SLICE_ENTRIES,
     LSN_OFFSET_BITS,
@@ -43,6 +43,7 @@ class SegmentWriter:
     Memory: 16 bytes a version (the index); blocks go to the file as they come.
     """
 
+    @telling_disk_errors()
     def __init__(self, path: str, header: SegmentHeader) -> None:
         require_little_endian()
         self.path = path
