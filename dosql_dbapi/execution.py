@@ -196,7 +196,7 @@ def _execute_kind(
             connection._after_statement()
         connection._session.note_definition(text)
         if kind is StatementKind.VACUUM:
-            connection._session.after_vacuum()
+            connection._session.after_vacuum(text)
 
 
 def _check_free(cursor: Cursor) -> None:

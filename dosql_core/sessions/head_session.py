@@ -98,8 +98,9 @@ class HeadSession(HistorySession):
         if _CHANGES_EFFECTS.search(sql) or len(self.triggers) or len(self.database.triggers):
             self._head.schema_mark[0] += 1
 
-    def after_vacuum(self) -> None:
-        self.checkpoint()  # until then the WAL alone tells of the pages that are gone
+    def after_vacuum(self, sql: str) -> None:
+        if self._connection.write_targets.includes_main(sql):
+            self.checkpoint()  # until then the WAL alone tells of the pages that are gone
 
     def note_setting(self, sql: str) -> None:
         self._connection.write_targets.forget()  # it may have attached a database

@@ -116,7 +116,7 @@ class Session:
     def note_definition(self, sql: str) -> None:
         """A statement that defines something has run on this connection."""
 
-    def after_vacuum(self) -> None:
+    def after_vacuum(self, sql: str) -> None:
         """VACUUM has run on this connection; the file should be smaller now."""
 
     def note_setting(self, sql: str) -> None:
