@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import time
 import weakref
@@ -12,6 +13,7 @@ from functools import cached_property
 from dosql_core.database import Database
 from dosql_core.errors import (
     BranchInUseError,
+    DatabaseNotFoundError,
     TableLockedError,
     UncommittedChangesError,
     WaitTimeoutError,
@@ -99,7 +101,8 @@ class HeadSession(HistorySession):
             self._head.schema_mark[0] += 1
 
     def after_vacuum(self, sql: str) -> None:
-        if self._connection.write_targets.includes_main(sql):
+        path = self._head.place.database_path
+        if os.path.exists(path) and self._connection.write_targets.includes_main(sql):
             self.checkpoint()  # until then the WAL alone tells of the pages that are gone
 
     def note_setting(self, sql: str) -> None:
@@ -137,12 +140,19 @@ class HeadSession(HistorySession):
     def checkpoint(self) -> tuple[int, int, int]:
         """Capture and checkpoint; what PRAGMA wal_checkpoint answers: busy, frames, copied.
 
-        Errors: TableLockedError within a transaction, as in SQLite: it would wait for its own end.
+        Errors: TableLockedError within a transaction, as in SQLite: it would wait for its own end;
+                DatabaseNotFoundError when the file was moved.
         """
         if self.kernel.in_transaction:
             raise TableLockedError(
                 "database table is locked: a checkpoint cannot run within a transaction",
                 hint="commit first",
+            )
+        path = self._head.place.database_path
+        if not os.path.exists(path):
+            raise DatabaseNotFoundError(
+                f"{path} has been moved or removed while it was open: nothing can be checkpointed",
+                hint="put it back; what was committed is in its WAL or in history until then",
             )
         copied_all = self._head.keeping.checkpoint()
         self._head.keeping.tidy()

@@ -62,3 +62,20 @@ def test_what_was_open_is_not_mixed_into_the_new_file(
     with contextlib.closing(sqlite3.connect(database_path)) as plain:
         assert rows(plain) == ["new", "goes on"]
         assert plain.execute("pragma integrity_check").fetchall() == [("ok",)]
+
+
+def test_a_file_moved_while_open_goes_on_and_loses_nothing(database_path: Path) -> None:
+    moved = database_path.with_name("moved.db")
+    with contextlib.closing(dosql_dbapi.connect(database_path, isolation_level=None)) as con:
+        con.execute("create table t(a)")
+        database_path.rename(moved)
+        con.execute("insert into t values (1)")
+        con.execute("vacuum")
+        assert con.execute("select count(*) from t as of lsn 2").fetchall() == [(1,)]
+        with pytest.raises(dosql_dbapi.OperationalError, match="has been moved") as refused:
+            con.execute("pragma wal_checkpoint")
+        assert refused.value.code == "DB_NOT_FOUND"
+    moved.rename(database_path)
+    with contextlib.closing(dosql_dbapi.connect(database_path)) as con:
+        assert con.execute("select count(*) from t").fetchall() == [(1,)]
+        assert con.execute("select count(*) from t as of lsn 1").fetchall() == [(0,)]
