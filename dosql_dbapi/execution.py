@@ -21,6 +21,7 @@ from dosql_dbapi import recovery
 from dosql_dbapi.adaptation import adapt_base_type
 from dosql_dbapi.commit_description import carrying_description, is_describable
 from dosql_dbapi.conversion import RowConverter
+from dosql_dbapi.location import shared_memory_attached
 from dosql_dbapi.parameters import bindable
 from dosql_dbapi.plans import begins_implicitly
 from dosql_dbapi.results import ColumnTypes, Described, Held, described_columns
@@ -184,6 +185,8 @@ def _execute_kind(
         connection._has_savepoint = True
     elif kind in _ATTACHES or (kind is StatementKind.PRAGMA and not _may_write(statement)):
         connection._forget_columns()  # some pragmas say how columns are called
+        if kind is StatementKind.ATTACH:
+            text, parameters = shared_memory_attached(text, parameters)
         _run_to_first_row(cursor, text, parameters)
         connection._session.note_setting(text)
     else:

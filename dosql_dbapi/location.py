@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
@@ -11,6 +12,8 @@ from dosql_core.errors import CannotOpenError, NotSupportedError, OperationalErr
 
 # What SQLite would do with these takes the WAL, its locks or its syncs away from history.
 _AGAINST_HISTORY = ("immutable", "nolock", "psow", "vfs")
+
+_URI_LITERAL = re.compile(r"'(file:[^']*)'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ def locate(database: Any, *, uri: bool, history: bool) -> Location:
     path = os.fsdecode(os.fspath(database))
     _require_utf8(path)
     if path in ("", ":memory:"):
-        return Location(path, is_in_memory=True)
+        return Location(path, is_uri=uri, is_in_memory=True)  # ATTACH may name a URI
     if not uri or not path.startswith("file:"):
         return Location(path)
     name, query = _uri_parts(path)
@@ -71,6 +74,24 @@ def locate(database: Any, *, uri: bool, history: bool) -> Location:
         branch=branch,
         as_of=as_of,
     )
+
+
+def shared_memory_attached(sql: str, parameters: Any) -> tuple[str, Any]:
+    """An ATTACH and its parameters where a shared in-memory database is called as we open it."""
+    sql = _URI_LITERAL.sub(lambda found: f"'{_shared_as_memdb(found[1])}'", sql)
+    if isinstance(parameters, (tuple, list)):
+        return sql, tuple(_shared_as_memdb(value) for value in parameters)
+    if isinstance(parameters, dict):
+        return sql, {name: _shared_as_memdb(value) for name, value in parameters.items()}
+    return sql, parameters
+
+
+def _shared_as_memdb(value: Any) -> Any:
+    if not isinstance(value, str) or not value.startswith("file:"):
+        return value
+    name, query = _uri_parts(value)
+    is_memory = query.get("mode") == "memory" or name in ("", ":memory:")
+    return _shared_memory_uri(name) if is_memory and query.get("cache") == "shared" else value
 
 
 def _require_utf8(path: str) -> None:

@@ -302,3 +302,16 @@ def test_a_cursor_asked_again_after_its_last_row_has_none():
     with pytest.raises(dosql_dbapi.ProgrammingError):
         cursor.fetchone()
     connection.close()
+
+
+@pytest.mark.parametrize("module", [sqlite3, dosql_dbapi], ids=["sqlite3", "dosql"])
+@pytest.mark.parametrize("how", ["tuple", "list", "names", "literal"])
+def test_a_shared_in_memory_database_can_be_attached(module, how):
+    uri = f"file:attached-{how}-{module.__name__}?mode=memory&cache=shared"
+    given = {"tuple": (uri,), "list": [uri], "names": {"uri": uri}, "literal": ()}[how]
+    place = {"names": ":uri", "literal": f"'{uri}'"}.get(how, "?")
+    with contextlib.closing(module.connect(uri, uri=True)) as con:
+        con.executescript("create table t(a); insert into t values (7)")
+        with contextlib.closing(module.connect(":memory:", uri=True)) as other:
+            other.execute(f"attach {place} as shared", given)
+            assert other.execute("select a from shared.t").fetchall() == [(7,)]
