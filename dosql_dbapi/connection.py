@@ -208,7 +208,7 @@ class Connection(ConnectionHistory, ConnectionCallbacks, ConnectionTools):
         self._has_gate = self._session.gate_needed
         self._is_next_read_noted = False
         self._is_turn_due = self._is_just_begun = False
-        self._has_savepoint = False
+        self._is_outlasting_keeper = False
         self._begin_sql = self._implicit_begin()
 
     # -- cursors -----------------------------------------------------------------------------------

@@ -53,7 +53,6 @@ class ConnectionState:
         "_detect_types",
         "_enter_write",
         "_has_gate",
-        "_has_savepoint",  # the open transaction, which was begun deferred
         "_in_autocommit",
         "_is_closed",
         "_is_closing_cursors",
@@ -61,6 +60,7 @@ class ConnectionState:
         "_is_in_memory",
         "_is_just_begun",  # the open transaction, by the write that runs now
         "_is_next_read_noted",  # it matters to the LSN: see _note_read
+        "_is_outlasting_keeper",  # by running a statement again
         "_is_turn_due",  # the open transaction has not taken main's write lock yet
         "_isolation_level",
         "_kernel",
@@ -94,7 +94,6 @@ class ConnectionState:
     _detect_types: int
     _enter_write: Callable[..., None]  # takes the statement it is for
     _has_gate: bool
-    _has_savepoint: bool
     _in_autocommit: Callable[[], bool]
     _is_closed: bool
     _is_closing_cursors: bool
@@ -102,6 +101,7 @@ class ConnectionState:
     _is_in_memory: bool
     _is_just_begun: bool
     _is_next_read_noted: bool
+    _is_outlasting_keeper: bool
     _is_turn_due: bool
     _isolation_level: str | None
     _kernel: KernelConnection

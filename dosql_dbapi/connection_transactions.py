@@ -106,7 +106,7 @@ class ConnectionTransactions(ConnectionState):
             raise translated_for(self, error) from error
         self._is_just_begun = True
         self._is_turn_due = self._is_next_read_noted = self._has_gate
-        self._has_savepoint = False
+        self._session.has_savepoint = False
 
     def _refuse_mistakes(self, sql: str) -> None:
         """What is wrong with a statement itself comes before what is wrong with its transaction."""
@@ -130,7 +130,7 @@ class ConnectionTransactions(ConnectionState):
     def _mark_deferred(self) -> None:
         """The transaction that has just begun takes the write lock when it first writes main."""
         self._is_next_read_noted = self._is_turn_due = self._has_gate
-        self._has_savepoint = False
+        self._session.has_savepoint = False
 
     def _note_read(self) -> None:
         """The first read of a deferred transaction, or since a commit of this connection.
@@ -142,7 +142,7 @@ class ConnectionTransactions(ConnectionState):
         if self._in_autocommit():
             self._session.forget_commit()
         else:
-            self._session.begin_read(may_begin_again=not self._has_savepoint)
+            self._session.begin_read()
 
     def _begin_statement_that_may_write(self, sql: str | None = None) -> None:
         """Wait for a turn, unless the statement is known to write only other databases."""

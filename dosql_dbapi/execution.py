@@ -144,7 +144,7 @@ def execute_control(cursor: Cursor, connection: Connection, sql: str) -> None:
         _run(cursor, sql)
         if is_first:
             connection._mark_deferred()
-        connection._has_savepoint = True
+        connection._session.has_savepoint = True
     else:
         _run(cursor, sql)
         connection._after_statement()
@@ -182,7 +182,7 @@ def _execute_kind(
         _run_to_first_row(cursor, text, parameters)
         if is_first:
             connection._mark_deferred()
-        connection._has_savepoint = True
+        connection._session.has_savepoint = True
     elif kind in _ATTACHES or (kind is StatementKind.PRAGMA and not _may_write(statement)):
         connection._forget_columns()  # some pragmas say how columns are called
         if kind is StatementKind.ATTACH:
@@ -339,6 +339,8 @@ class _Counted:
         looks_at_parameters = connection._plans.looks_at_parameters
         needs_turns = connection._has_gate and connection._in_autocommit()
         connection._begin_statement_that_may_write(self._text)
+        if connection._is_turn_due:
+            connection._session.outlast_keeper()  # nothing can be run again here
         total = 0
         for given in sets:
             if type(given) is not tuple:

@@ -7,6 +7,7 @@ with it the statement, alive until the garbage collector runs.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Mapping
@@ -30,6 +31,7 @@ from dosql_core.errors.moments import OPENED_READ_ONLY
 from dosql_core.kernel.error_translation import (
     KernelAuthError,
     KernelBindingsError,
+    KernelBusyErrors,
     KernelClosedErrors,
     KernelConstraintError,
     KernelError,
@@ -101,6 +103,8 @@ def recover(cursor: Cursor, sql: Any, parameters: Any, error: Exception) -> None
     if isinstance(error, KernelClosedErrors) and connection._has_moved(cursor):
         execute_elsewhere(cursor, connection, sql, parameters)
         return
+    if isinstance(error, KernelBusyErrors) and _runs_after_the_keeper(cursor, sql, parameters):
+        return
     if is_just_begun:
         _undo_beginning(connection, sql, error)
     connection._after_failure()
@@ -114,6 +118,22 @@ def recover(cursor: Cursor, sql: Any, parameters: Any, error: Exception) -> None
     else:
         cursor._described = None
     raise_translated(cursor, parameters, error)
+
+
+def _runs_after_the_keeper(cursor: Cursor, sql: str, parameters: Any) -> bool:
+    """Whether a write that found main locked ran after all, the lock having been the keeper's."""
+    connection = cursor._connection
+    if connection._is_outlasting_keeper:
+        return False
+    connection._is_outlasting_keeper = True
+    try:
+        while connection._session.outlast_keeper():
+            with contextlib.suppress(DatabaseLockedError):
+                cursor.execute(sql, parameters)
+                return True
+    finally:
+        connection._is_outlasting_keeper = False
+    return False
 
 
 def compile_without_the_past(connection: Connection, sql: str) -> None:

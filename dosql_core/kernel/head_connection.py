@@ -68,6 +68,8 @@ class HeadConnection:
         self._causes: CauseRecorder | None = None
         # Tells what triggers and foreign keys do in the present schema.
         self.find_effects: Callable[[], Effects] = lambda: Effects()
+        # Tells whether the open transaction has a savepoint, of which SQLite does not tell.
+        self.has_savepoint: Callable[[], bool] = lambda: True
         if not os.path.exists(head.place.database_path):
             raise DatabaseNotFoundError(f"{head.place.database_path} has been removed")
         self.kernel = KernelConnection(
@@ -173,6 +175,20 @@ class HeadConnection:
 
     def _look_at_schema(self) -> None:
         """Record causes from now on where the schema has any; else not."""
+        may_begin_again = self.kernel.in_transaction and self._is_open_for_nothing()
+        if may_begin_again:  # SQLite does not wait for the lock in a transaction that has read
+            run_untraced(self.kernel, "COMMIT")
+        try:
+            self._look()
+        finally:
+            if may_begin_again:
+                run_untraced(self.kernel, "BEGIN")
+
+    def _is_open_for_nothing(self) -> bool:
+        """Whether the open transaction may begin again: nobody would notice."""
+        return self.kernel.txn_state() == apsw.SQLITE_TXN_NONE and not self.has_savepoint()
+
+    def _look(self) -> None:
         self._schema_seen = self.head.schema_mark[0]
         self._looked_in_transaction = self.kernel.in_transaction
         known = self.find_effects()
@@ -197,7 +213,7 @@ class HeadConnection:
             self._patience_seconds = self.timeout_seconds
         turnstile = self.head.turnstile
         pause = min(_FIRST_PAUSE_SECONDS * 2 ** min(tries, 6), _LONGEST_PAUSE_SECONDS)
-        if self.timeout_seconds > 0 and turnstile.is_kept():
+        if turnstile.is_kept():
             time.sleep(pause)
             return True
         if self._patience_seconds <= 0:
@@ -213,9 +229,22 @@ class HeadConnection:
         self._patience_seconds -= pause
         return True
 
+    def outlast_keeper(self) -> bool:
+        """Whether the lock that SQLite met just now may have been the keeper's, which is free now.
+
+        SQLite waits for nobody in a transaction that has read, for a writer may wait for its end;
+        the keeper never does.
+        """
+        turnstile = self.head.turnstile
+        if self.kernel.txn_state("main") != apsw.SQLITE_TXN_READ or not turnstile.was_kept_lately():
+            return False
+        while turnstile.is_kept():
+            time.sleep(_FIRST_PAUSE_SECONDS)
+        return True
+
     # -- where it reads ----------------------------------------------------------------------------
 
-    def begin_read(self, *, may_begin_again: bool = False) -> None:
+    def begin_read(self) -> None:
         """Open the snapshot of a transaction so that its LSN is known.
 
         Where somebody commits in just that moment it is not, unless the transaction may begin again
@@ -224,7 +253,7 @@ class HeadConnection:
         kernel, index = self.kernel, self.head.index
         if kernel.txn_state("main") != apsw.SQLITE_TXN_NONE:
             return
-        may_begin_again = may_begin_again and kernel.txn_state() == apsw.SQLITE_TXN_NONE
+        may_begin_again = self._is_open_for_nothing()
         self._snapshot = None
         for _ in range(_BRACKETS_MAX):
             before = index.raw_header()

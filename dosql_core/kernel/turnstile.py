@@ -23,6 +23,7 @@ from dosql_core.storage.lock_files import LockFile
 _CONTENDED_NS = 200_000_000
 _KEEPING_NS = 60_000_000_000
 _BATCH_NS = 5_000_000
+_LATELY_NS = 20_000_000
 _FIRST_SLEEP_SECONDS = 0.0001
 _LONGEST_SLEEP_SECONDS = 0.002
 
@@ -64,6 +65,10 @@ class Turnstile:
         """Whether the keeper has the write lock, or will in a moment: soon it is free again."""
         return time.monotonic_ns() < self._kept_until[0]
 
+    def was_kept_lately(self) -> bool:
+        """Whether it is kept, or was a moment ago: who met the lock just now met the keeper's."""
+        return time.monotonic_ns() < self._kept_until[0] + _LATELY_NS
+
     @contextlib.contextmanager
     def keeping(self) -> Iterator[None]:
         """Within the block it is the keeper who takes the write lock."""
@@ -80,7 +85,7 @@ class Turnstile:
 
     def forget_keeper(self) -> None:
         """It has not, and waits for it; or it has ended, in the middle of a cycle perhaps."""
-        self._kept_until[0] = 0
+        self._kept_until[0] = time.monotonic_ns()
 
     def enter(self, timeout_seconds: float) -> float:
         """Wait for this process's turn; returns how much of the time is left.

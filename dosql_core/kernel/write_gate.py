@@ -9,6 +9,7 @@ from dosql_core.errors import DatabaseLockedError
 from dosql_core.kernel.turnstile import Turnstile
 
 _LOOK_SECONDS = 0.05
+_SHORT_LOOK_SECONDS = 0.001
 
 
 class WriteGate:
@@ -62,9 +63,9 @@ class WriteGate:
             # Counted in looks, as SQLite counts its sleeps: time in which this process does not run
             # is nobody's patience.
             left = timeout_seconds
-            while not ticket.acquire(timeout=min(max(left, 0.0), _LOOK_SECONDS)):
-                if timeout_seconds > 0 and (self.is_maintained or self.turnstile.is_kept()):
-                    continue
+            while not ticket.acquire(timeout=min(max(left, _SHORT_LOOK_SECONDS), _LOOK_SECONDS)):
+                if self.is_maintained or self.turnstile.is_kept():
+                    continue  # also without any patience: SQLite's checkpoints lock nobody out
                 left -= _LOOK_SECONDS
                 if left > 0:
                     continue

@@ -61,6 +61,7 @@ class HeadSession(HistorySession):
         self.enter_write = self._connection.enter_write  # type: ignore[method-assign]
         self.leave_write = self._connection.leave_write  # type: ignore[method-assign]
         self.begin_read = self._connection.begin_read  # type: ignore[method-assign]
+        self.outlast_keeper = self._connection.outlast_keeper  # type: ignore[method-assign]
         self.forget_commit = self._connection.forget_commit  # type: ignore[method-assign]
         this = weakref.ref(self)
 
@@ -68,7 +69,12 @@ class HeadSession(HistorySession):
             session = this()
             return Effects() if session is None else session._find_effects()
 
+        def has_savepoint() -> bool:
+            session = this()
+            return session is None or session.has_savepoint
+
         self._connection.find_effects = find_effects
+        self._connection.has_savepoint = has_savepoint
         self._row_triggers = RowTriggers(
             self._connection.kernel,
             (self.database.triggers, self.triggers),

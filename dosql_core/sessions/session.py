@@ -25,6 +25,8 @@ class Session:
     as_of: Lsn | None = None
     # What SET COMMIT said outside of a transaction, for the next commit of this session.
     waiting_description: dict[str, str | None] | None = None
+    # Of the open transaction; kept by who runs the statements.
+    has_savepoint = False
 
     def __init__(self, kernel: KernelConnection, options: SessionOptions) -> None:
         self.kernel = kernel
@@ -41,7 +43,11 @@ class Session:
     def leave_write(self) -> None:
         """Give the turn up unless the open transaction has the write lock."""
 
-    def begin_read(self, *, may_begin_again: bool = False) -> None:
+    def outlast_keeper(self) -> bool:
+        """Whether to run a write again that found main locked, after a read of its transaction."""
+        return False
+
+    def begin_read(self) -> None:
         """Open the snapshot of a deferred transaction before its first SELECT."""
 
     def forget_commit(self) -> None:
