@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from typing import Any
 
 from dosql_core.errors import CorruptStoreError, FormatVersionError
@@ -34,6 +35,10 @@ def write_document(path: str, kind: str, format_version: int, content: dict[str,
     temporary = f"{path}.tmp"
     try:
         write_synced(temporary, pack_document(kind, format_version, content))
+        # Readers tell by inode, time and size whether it was replaced. File systems take the time
+        # of a clock that ticks every few milliseconds, and the inode of a file that has just gone.
+        now = time.time_ns()
+        os.utime(temporary, ns=(now, now))
         publish_file(temporary, path)
     except BaseException:
         remove_quietly(temporary)

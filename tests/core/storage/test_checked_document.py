@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,12 @@ def test_bytes_that_are_no_document_are_refused(tmp_path: Path, raw: bytes) -> N
     path.write_bytes(raw)
     with pytest.raises(DatabaseError):
         read_document(str(path), KIND, 1)
+
+
+def test_a_document_has_the_exact_time_of_its_writing(tmp_path: Path) -> None:
+    # Who read it before tells by that time, too, that it is another one now.
+    path = tmp_path / "document.json"
+    for number in range(50):
+        before = time.time_ns()
+        write_document(str(path), KIND, 1, {"number": number})
+        assert before <= path.stat().st_mtime_ns <= time.time_ns()
