@@ -52,7 +52,7 @@ class Turnstile:
         until = self.contended_until[0]
         if until == 0:
             return False
-        if time.monotonic_ns() < until:
+        if 0 < until - time.monotonic_ns() <= _CONTENDED_NS:  # else it may be from before a reboot
             return True
         self.contended_until[0] = 0  # an announcement lost here is made again at the next try
         return False

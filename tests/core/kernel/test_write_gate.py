@@ -215,3 +215,11 @@ def test_time_in_which_the_process_does_not_run_is_nobodys_patience(tmp_path):
         time.sleep(1.5)
         process.send_signal(signal.SIGCONT)
         assert process.stdout.readline() == "passed\n"
+
+
+def test_what_was_announced_before_a_reboot_says_nothing(gate):
+    gate.turnstile.announce()
+    assert gate.turnstile.is_contended()
+    gate.turnstile.contended_until[0] += 10**15  # the clock begins anew with the machine
+    assert not gate.turnstile.is_contended()
+    assert gate.turnstile.contended_until[0] == 0
