@@ -31,12 +31,12 @@ from dosql_core.errors.moments import OPENED_READ_ONLY
 from dosql_core.kernel.error_translation import (
     KernelAuthError,
     KernelBindingsError,
-    KernelBusyErrors,
     KernelClosedErrors,
     KernelConstraintError,
     KernelError,
     KernelThreadError,
     KernelTooBigError,
+    met_a_lock,
     translate,
 )
 from dosql_dbapi.user_functions import callback_failure
@@ -103,7 +103,7 @@ def recover(cursor: Cursor, sql: Any, parameters: Any, error: Exception) -> None
     if isinstance(error, KernelClosedErrors) and connection._has_moved(cursor):
         execute_elsewhere(cursor, connection, sql, parameters)
         return
-    if isinstance(error, KernelBusyErrors) and _runs_after_the_keeper(cursor, sql, parameters):
+    if met_a_lock(error) and _runs_after_the_keeper(cursor, sql, parameters):
         return
     if is_just_begun:
         _undo_beginning(connection, sql, error)

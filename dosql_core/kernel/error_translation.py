@@ -181,6 +181,11 @@ _CONSTRAINT_HINTS = {
 _ATTACHED_PAST = re.compile(r"_dosql_[^.\s]+_(\d+)\.(\S+)")
 
 
+def met_a_lock(error: Exception) -> bool:
+    """Whether SQLite found main locked; not that a transaction reads what is no longer newest."""
+    return getattr(error, "extendedresult", None) == apsw.SQLITE_BUSY
+
+
 def result_code_name(code: int) -> str:
     """SQLite's name of a result code, the extended one where it has one."""
     name = apsw.mapping_extended_result_codes.get(code) or apsw.mapping_result_codes.get(
