@@ -148,7 +148,10 @@ class Keeper:
         """The middle of the cycle, for a caller who holds the write lock at `state`."""
         position = self._capture.capture(self.writer, state)
         self._capture.causes.clear()  # all of them are in history, and nobody commits
-        self._keep_anew()  # from the end of the WAL on: it may be copied, but not begun anew
+        # From the end of the WAL on: it may be copied, but not begun anew. Where it is all in the
+        # file, because that could not be recorded, K would let go of it.
+        if not self._index.is_all_in_file():
+            self._keep_anew()
         copied_all = self.checkpoint(state)
         if copied_all:
             position = self._mark_complete(position, state)

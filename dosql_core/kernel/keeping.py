@@ -324,10 +324,10 @@ class Keeping:
                 if self._head.is_replaced():
                     raise CompanionLostError("it may have opened the other file")
                 companion.keep()
-            with self._head.pinned():
+            if not companion.is_keeper and self._maintenance_lock.try_lock():
+                self._keeper = keeper  # it has held the WAL all the time
+            else:
                 self._head.give_spare_back(keeper.resign())
-                if not companion.is_keeper:
-                    self.try_to_keep()
         finally:
             self._is_handing_over = False
 
@@ -365,11 +365,13 @@ class Keeping:
             if companion is None or not companion.is_keeper:
                 self.dismiss()
                 return
-            with self._head.pinned():  # nobody recycles anything while nobody is the keeper
+            companion.is_keeper = False
+            try:
+                self.try_to_keep()  # while it holds the WAL still
+            finally:
+                self._companion = None
                 with self._until_lost():
                     companion.resign()
-                self._companion = None
-                self.try_to_keep()
 
     def dismiss(self) -> None:
         """Have no companion any more, without a keeper in its place."""

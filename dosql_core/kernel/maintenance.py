@@ -50,7 +50,8 @@ class Maintenance:
         """End the thread; a cycle that runs is finished first."""
         self._stop = True
         self._wake.set()
-        thread = self._thread
+        with self._start_lock:  # somebody may be about to start it
+            thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
