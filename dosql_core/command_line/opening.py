@@ -104,17 +104,32 @@ def detach(path: str, *, is_sound: bool) -> None:
 @contextmanager
 def nothing_left_of_failure(path: str) -> Iterator[None]:
     """Remove the database at `path` when the block made it, failed, and committed nothing."""
-    was_there = os.path.lexists(path) or path in ("", IN_MEMORY)
+    target = Target(path)
+    is_new = would_be_made(target)
     try:
         yield
     except BaseException:
-        if not was_there and os.path.isfile(path):
-            with suppress(dosql_dbapi.Error):  # the failure itself is what is to be told
-                _remove_empty(path)
+        if is_new:
+            remove_if_empty(target)
         raise
 
 
-def _remove_empty(path: str) -> None:
+def would_be_made(target: Target) -> bool:
+    """Whether connecting makes a database file that is not there yet."""
+    return not (target.is_in_memory or os.path.lexists(target.path))
+
+
+def remove_if_empty(target: Target) -> None:
+    """Remove a database to which nothing was ever committed, unless somebody has it open."""
+    path = target.path
+    with suppress(dosql_dbapi.Error, OSError):  # then it stays, which harms nobody
+        if not os.path.getsize(path) and not os.path.lexists(path + "-wal"):
+            os.unlink(path)  # SQLite alone writes nothing before the first commit
+        elif target.history:
+            _remove_without_commits(path)
+
+
+def _remove_without_commits(path: str) -> None:
     database = open_database(path, DatabaseOptions(create=False))
     if database.lsn() > 0:
         database.close()

@@ -5,6 +5,7 @@ It does not read a terminal; whoever feeds it input does.
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import shutil
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from dosql_core.command_line.opening import (
     connect,
     current_branch,
     current_lsn,
+    remove_if_empty,
+    would_be_made,
 )
 from dosql_core.command_line.reporting import (
     CommandFailedError,
@@ -78,6 +82,8 @@ class Shell:
         self.error_count = 0
         self.last_query = ""
         self._source_names: list[str] = []
+        self._made: list[Target] = []  # whose files were not there before
+        self._has_done_something = False
         self.connection = self._connect(target)
 
     # -- the database ------------------------------------------------------------------------------
@@ -111,13 +117,25 @@ class Shell:
         return self.target.read_only or self.target.as_of is not None
 
     def close(self) -> None:
-        """End redirections and close the connection; an open transaction is rolled back."""
+        """End redirections and close the connection; an open transaction is rolled back.
+
+        A new database to which nothing was committed goes again, as a person would expect it;
+        a script that went well may have wanted the empty file, which sqlite3 leaves it.
+        """
         self.output.close()
         self.connection.close()
+        if self.is_interactive or self.error_count or not self._has_done_something:
+            for target in self._made:
+                remove_if_empty(target)
 
     def _connect(self, target: Target) -> Connection:
+        whole = replace(target, path=os.path.abspath(target.path))  # `.cd` may come in between
+        is_new = would_be_made(target)
         with progress_bar("reading the database for its first history") as report:
-            return connect(target, on_progress=report)
+            connection = connect(target, on_progress=report)
+        if is_new:
+            self._made.append(whole)
+        return connection
 
     # -- input -------------------------------------------------------------------------------------
 
@@ -174,6 +192,7 @@ class Shell:
             pass  # whoever read the results had seen enough
         finally:
             self.output.end_command()
+        self._has_done_something = True
         return True
 
     def watching_for_interrupts(self) -> AbstractContextManager[None]:

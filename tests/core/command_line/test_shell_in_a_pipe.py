@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -277,3 +278,41 @@ def test_an_unknown_branch_is_refused_and_nothing_is_made(dosql):
 def test_text_that_is_not_utf_8_passes_through(dosql):
     ended = dosql.run(stdin=b"select length('caf\xc3\xa9');\n")
     assert ended.out == "4\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("selec",),
+        ("create table t(a); selec",),
+        ("begin", "create table t(a)", "selec"),
+        ("select 1", "select nosuch"),
+        ("-no-history", "selec"),
+        (".open other.db", ".cd folder", "selec"),
+        (".nosuch",),
+    ],
+    ids=str,
+)
+def test_a_new_database_in_which_only_a_refusal_happened_is_not_left(dosql, tmp_path, words):
+    (tmp_path / "folder").mkdir()
+    flags = [word for word in words if word.startswith("-")]
+    statements = [word for word in words if not word.startswith("-")]
+    assert dosql.run(*flags, "new.db", *statements).status == 1
+    is_committed = "create table" in words[0]
+    assert _databases_in(tmp_path) == (["new.db", "new.db-dosql"] if is_committed else [])
+    assert os.listdir(tmp_path / "folder") == []
+
+
+def test_nothing_is_left_where_nothing_was_asked(dosql, tmp_path):
+    dosql.ok("new.db", stdin="")
+    assert _databases_in(tmp_path) == []
+
+
+def test_a_script_that_goes_well_leaves_its_database_though_empty(dosql, tmp_path):
+    assert dosql.ok("new.db", "select 1") == "1\n"
+    assert dosql.run("new.db", "selec").status == 1  # it was there before
+    assert _databases_in(tmp_path) == ["new.db", "new.db-dosql"]
+
+
+def _databases_in(folder: Path) -> list[str]:
+    return sorted(name for name in os.listdir(folder) if ".db" in name)
