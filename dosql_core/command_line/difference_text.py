@@ -11,8 +11,11 @@ from dosql_core.command_line.results.style import Palette
 from dosql_core.command_line.values import sql_literal
 from dosql_core.command_line.wording import counted
 from dosql_core.history.differences import Difference
+from dosql_core.language.tokens import Token, TokenKind, significant_tokens, unquoted
 from dosql_core.rows.row_change import Operation, RowChange
+from dosql_core.rows.table_layout import SchemaChange
 
+_NAMES = (TokenKind.WORD, TokenKind.QUOTED)
 _TOLD = {Operation.DELETE: "deleted", Operation.UPDATE: "updated", Operation.INSERT: "inserted"}
 
 
@@ -86,6 +89,7 @@ def _schema_notes(
     difference: Difference, table: str | None, renamed: Mapping[str, str], palette: Palette
 ) -> dict[str, list[str]]:
     was_called = {now: was for was, now in renamed.items()}
+    new_names = _new_names(difference, renamed)
     notes: dict[str, list[str]] = {}
     for change in difference.schema_changes():
         if change.kind == "table" and change.name in renamed:
@@ -101,9 +105,37 @@ def _schema_notes(
         elif change.after is None:
             note = f"{palette.removed}{change.kind} dropped{palette.reset}"
         else:
-            note = _columns_note(difference, change.name) or f"{change.kind} altered"
+            columns = _columns_note(difference, change.name)
+            if not columns and _only_follows(change, new_names):
+                continue  # the renaming, which is told of, has changed the names in its SQL
+            note = columns or f"{change.kind} altered"
         notes.setdefault(change.name, []).append(note)
     return notes
+
+
+def _new_names(difference: Difference, renamed: Mapping[str, str]) -> set[tuple[str, str]]:
+    """Old and new name of whatever was renamed, tables and columns, in lower case."""
+    pairs = list(renamed.items())
+    for table in difference.tables:
+        if all(difference.columns(table)):
+            pairs += difference.renamed_columns(table).items()
+    return {(was.casefold(), now.casefold()) for was, now in pairs}
+
+
+def _only_follows(change: SchemaChange, new_names: set[tuple[str, str]]) -> bool:
+    """Whether nothing but names of what was renamed differs in the SQL of an object."""
+    before = significant_tokens(change.before or "")
+    after = significant_tokens(change.after or "")
+    return len(before) == len(after) and all(
+        was.text == now.text or _names_of(was, now) in new_names
+        for was, now in zip(before, after, strict=True)
+    )
+
+
+def _names_of(was: Token, now: Token) -> tuple[str, str] | None:
+    if was.kind not in _NAMES or now.kind not in _NAMES:
+        return None
+    return unquoted(was).casefold(), unquoted(now).casefold()
 
 
 def _columns_note(difference: Difference, table: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from dosql_core.command_line import row_past
 from dosql_core.command_line.difference_text import difference_lines
@@ -16,6 +17,8 @@ from dosql_core.command_line.shell.shell import Shell
 from dosql_core.command_line.sql_words import identifier
 from dosql_core.command_line.values import parse_literal
 from dosql_core.command_line.wording import counted, size_text
+from dosql_core.database import Database
+from dosql_core.errors import Error
 from dosql_core.identifiers import MAIN_BRANCH
 
 _COMMITS_SHOWN = 20
@@ -93,8 +96,8 @@ def asof(shell: Shell, typed: Invocation) -> None:
 def diff(shell: Shell, typed: Invocation) -> None:
     """Show the rows that differ between two moments, of TABLE or of all tables.
 
-    Without TO, between FROM and now. A moment of several words is put in quotes. At most 20 rows
-    of a table are shown, with --all every one.
+    TABLE may be the name it had at FROM. Without TO, between FROM and now. A moment of several
+    words is put in quotes. At most 20 rows of a table are shown, with --all every one.
     """
     words = [word for word in typed.words if word != "--all"]
     table = None
@@ -102,17 +105,28 @@ def diff(shell: Shell, typed: Invocation) -> None:
         table, *words = words
     if not 1 <= len(words) <= 2:
         raise diff.misused()
-    before = parse_moment(words[0])
-    after = parse_moment(words[1]) if len(words) == 2 and words[1].lower() != PRESENT else None
     if shell.target.is_in_memory:
         raise UsageError("a database in memory has no past to compare with")
     limit = None if "--all" in typed.words else _DIFFERENCES_SHOWN
-    with (
-        open_existing(shell.target.path) as database,
-        database.diff(before, after, shell.branch or MAIN_BRANCH) as difference,
-    ):
-        lines = difference_lines(difference, table, limit, shell.output.palette)
-        shell.write_text(_or_nothing(lines))
+    branch_name = shell.branch or MAIN_BRANCH
+    with open_existing(shell.target.path) as database:
+        if table is None and len(words) == 2 and _was_table(database, words, branch_name):
+            table, *words = words
+        before = parse_moment(words[0])
+        after = parse_moment(words[1]) if len(words) == 2 and words[1].lower() != PRESENT else None
+        with database.diff(before, after, branch_name) as difference:
+            lines = difference_lines(difference, table, limit, shell.output.palette)
+            shell.write_text(_or_nothing(lines))
+
+
+def _was_table(database: Database, words: list[str], branch_name: str) -> bool:
+    """Whether the first word is no moment, but was a table at the second; it is none now."""
+    try:
+        database.resolve(parse_moment(words[0]), branch_name)
+    except Error:
+        with suppress(Error), database.diff(parse_moment(words[1]), None, branch_name) as since:
+            return words[0].casefold() in map(str.casefold, since.tables)
+    return False
 
 
 @dot_command("history", "TABLE KEY...", completes=("table", ""))

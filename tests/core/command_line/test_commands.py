@@ -61,6 +61,34 @@ def test_a_renamed_table_is_shown_as_one(dosql, app):
     assert "renamed from account" in dosql.ok(app, ".diff 3")
 
 
+def test_what_only_follows_a_renamed_table_is_not_shown_as_altered(dosql, app):
+    dosql.ok(
+        app,
+        "create index by_balance on account(balance)",
+        "create index by_owner on account(owner)",
+        "create table loan(id integer primary key, of_account references account(id))",
+        "create trigger on_loan after insert on loan begin"
+        " update account set balance = balance - 1 where id = new.of_account; end",
+        "create view rich as select * from account where balance > 10 -- account",
+    )
+    lsn = dosql.run("log", app, "-n", "1", "--json").json[0]["lsn"]
+    dosql.ok(app, "alter table account rename to konto", "alter table konto rename owner to whose")
+    renamed = "konto  renamed from account; column owner renamed to whose\n"
+    assert dosql.ok("diff", app, str(lsn)) == renamed
+    for words in ("account", "ACCOUNT", "konto"):
+        assert dosql.ok(app, f".diff {words} {lsn}") == renamed
+        assert dosql.ok(app, f".diff {words} {lsn} now") == renamed
+    dosql.ok(app, "drop index by_balance", "create index by_balance on konto(balance desc)")
+    assert dosql.ok("diff", app, str(lsn)) == "by_balance  index altered\n" + renamed
+    refused = dosql.run(app, f".diff nosuch {lsn}")
+    assert (refused.status, "nosuch" in refused.err) == (1, True)
+
+
+def test_a_table_that_was_dropped_may_be_named_in_the_shell(dosql, app):
+    dosql.ok(app, "drop table account")
+    assert "account  3 deleted; table dropped" in dosql.ok(app, ".diff account 3")
+
+
 def test_what_begins_with_a_minus_may_be_a_moment_or_a_key(dosql, app):
     assert dosql.ok("diff", app, "-1") == dosql.ok("diff", app, "2") != ""
     assert dosql.ok("diff", "-t", "account", app, "-1", "--limit", "5") == dosql.ok(
