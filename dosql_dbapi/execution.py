@@ -19,9 +19,9 @@ from dosql_core.language.classify import Statement, StatementKind
 from dosql_core.language.splitting import split_statements
 from dosql_dbapi import recovery
 from dosql_dbapi.adaptation import adapt_base_type
+from dosql_dbapi.attaching import attached_as_opened
 from dosql_dbapi.commit_description import carrying_description, is_describable
 from dosql_dbapi.conversion import RowConverter
-from dosql_dbapi.location import shared_memory_attached
 from dosql_dbapi.parameters import bindable
 from dosql_dbapi.plans import begins_implicitly
 from dosql_dbapi.results import ColumnTypes, Described, Held, described_columns
@@ -186,7 +186,7 @@ def _execute_kind(
     elif kind in _ATTACHES or (kind is StatementKind.PRAGMA and not _may_write(statement)):
         connection._forget_columns()  # some pragmas say how columns are called
         if kind is StatementKind.ATTACH:
-            text, parameters = shared_memory_attached(text, parameters)
+            text, parameters = attached_as_opened(connection._kernel, text, parameters)
         _run_to_first_row(cursor, text, parameters)
         connection._session.note_setting(text)
     else:

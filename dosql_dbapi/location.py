@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 from dosql_core.errors import CannotOpenError, NotSupportedError, OperationalError
+from dosql_core.history.refs import directory_of
 
 # What SQLite would do with these takes the WAL, its locks or its syncs away from history.
-_AGAINST_HISTORY = ("immutable", "nolock", "psow", "vfs")
-
-_URI_LITERAL = re.compile(r"'(file:[^']*)'")
+_AGAINST_HISTORY = ("nolock", "psow", "vfs")
+_TRUE = ("1", "yes", "true", "on")  # as SQLite reads a parameter of a URI
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +43,8 @@ def locate(database: Any, *, uri: bool, history: bool) -> Location:
     if path in ("", ":memory:"):
         return Location(path, is_uri=uri, is_in_memory=True)  # ATTACH may name a URI
     if not uri or not path.startswith("file:"):
-        return Location(path)
-    name, query = _uri_parts(path)
+        return Location(path, is_uri=uri and not history)  # as above
+    name, query = uri_parts(path)
     _require_utf8(name)
     mode = query.get("mode")
     if mode not in (None, "ro", "rw", "rwc", "memory"):
@@ -54,7 +53,7 @@ def locate(database: Any, *, uri: bool, history: bool) -> Location:
         )
     if mode == "memory" or name in ("", ":memory:"):
         if query.get("cache") == "shared":
-            return Location(_shared_memory_uri(name), is_uri=True, is_in_memory=True)
+            return Location(shared_memory_uri(name), is_uri=True, is_in_memory=True)
         return Location(path, is_uri=True, is_in_memory=True)
     if query.get("vfs") == "memdb":
         return Location(path, is_uri=True, is_in_memory=True)
@@ -67,31 +66,29 @@ def locate(database: Any, *, uri: bool, history: bool) -> Location:
                 f"{parameter}= in the URI of a database with history",
                 hint="leave it away, or connect with history=False",
             )
+    only_reads = mode == "ro" or is_immutable(query)
+    if only_reads and not has_history(name):
+        # To be looked at, and no more: whose it is did not ask for a history beside it.
+        return Location(path, is_uri=True, branch=branch, as_of=as_of)
+    # SQLite reads nothing but the file when it is immutable. The newest commits of a head may be in
+    # its WAL, so one with history is read as any other: that the file will not change is a hint.
     return Location(
         name,
-        read_only=True if mode == "ro" else None,
+        read_only=True if only_reads else None,
         create=False if mode in ("ro", "rw") else None,
         branch=branch,
         as_of=as_of,
     )
 
 
-def shared_memory_attached(sql: str, parameters: Any) -> tuple[str, Any]:
-    """An ATTACH and its parameters where a shared in-memory database is called as we open it."""
-    sql = _URI_LITERAL.sub(lambda found: f"'{_shared_as_memdb(found[1])}'", sql)
-    if isinstance(parameters, (tuple, list)):
-        return sql, tuple(_shared_as_memdb(value) for value in parameters)
-    if isinstance(parameters, dict):
-        return sql, {name: _shared_as_memdb(value) for name, value in parameters.items()}
-    return sql, parameters
+def is_immutable(query: dict[str, str]) -> bool:
+    """Whether a URI's parameters say that nobody changes the file."""
+    return query.get("immutable", "").lower() in _TRUE
 
 
-def _shared_as_memdb(value: Any) -> Any:
-    if not isinstance(value, str) or not value.startswith("file:"):
-        return value
-    name, query = _uri_parts(value)
-    is_memory = query.get("mode") == "memory" or name in ("", ":memory:")
-    return _shared_memory_uri(name) if is_memory and query.get("cache") == "shared" else value
+def has_history(path: str) -> bool:
+    """Whether the database file at `path` has its history beside it."""
+    return os.path.isdir(directory_of(os.path.realpath(path)))
 
 
 def _require_utf8(path: str) -> None:
@@ -104,7 +101,7 @@ def _require_utf8(path: str) -> None:
         ) from None
 
 
-def _shared_memory_uri(name: str) -> str:
+def shared_memory_uri(name: str) -> str:
     """The URI to open instead of one that asks for an in-memory database with a shared cache.
 
     The kernel's SQLite is built without shared caches and would give each connection a database of
@@ -113,7 +110,7 @@ def _shared_memory_uri(name: str) -> str:
     return f"file:/{quote(name.lstrip('/'))}?vfs=memdb"
 
 
-def _uri_parts(uri: str) -> tuple[str, dict[str, str]]:
+def uri_parts(uri: str) -> tuple[str, dict[str, str]]:
     """Path and parameters of a `file:` URI, by SQLite's rules."""
     rest = uri.removeprefix("file:").partition("#")[0]
     path, _, query = rest.partition("?")

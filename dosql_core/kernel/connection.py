@@ -22,6 +22,8 @@ OPEN_READ_WRITE = apsw.SQLITE_OPEN_READWRITE
 OPEN_READ_ONLY = apsw.SQLITE_OPEN_READONLY
 OPEN_CREATE = apsw.SQLITE_OPEN_CREATE
 OPEN_URI = apsw.SQLITE_OPEN_URI
+DISK_VFS = "unix"
+"""SQLite's own VFS for files, the default one."""
 _OPENING_MILLISECONDS = 10_000
 _FILES_OF_A_DATABASE = 4  # with the directory, which is synced for a new file
 

@@ -8,6 +8,8 @@ from typing import Protocol
 
 import apsw
 
+from dosql_core.kernel.connection import DISK_VFS
+
 VFS_NAME = "dosql-past"
 # A page of the past costs some 40 us to find and decode, one in SQLite's cache next to nothing;
 # the memory is taken as pages are read.
@@ -92,7 +94,7 @@ class PastVFS(apsw.VFS):
     def __init__(self) -> None:
         self._views: dict[str, Pages] = {}
         self._numbers = itertools.count(1)
-        super().__init__(VFS_NAME, "unix")
+        super().__init__(VFS_NAME, DISK_VFS)
 
     def register(self, pages: Pages) -> str:
         """A name under which SQLite can open these pages, until `forget`."""
