@@ -140,14 +140,28 @@ class Database(OpenBranches):
             if is_new_directory:
                 deletion.undo_beginning(self.directory)
             raise
-        self.branches = MergeableBranches(self)
-        self.snapshots = Snapshots(self)
-        self.changes = ChangeStreams(self)
         self.triggers = DatabaseTriggers(self)
         if options.retention is not None and options.retention != self.retention:
             self.set_retention(options.retention)
 
     # -- what users do -----------------------------------------------------------------------------
+
+    # Made when asked for: as attributes they would keep the database until the collector comes.
+
+    @property
+    def branches(self) -> MergeableBranches:
+        """The branches: made, merged, dropped."""
+        return MergeableBranches(self)
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """The moments that have a name."""
+        return Snapshots(self)
+
+    @property
+    def changes(self) -> ChangeStreams:
+        """The row changes of every commit, as streams and through slots."""
+        return ChangeStreams(self)
 
     def resolve(self, moment: AsOf, branch: str = MAIN_BRANCH) -> ResolvedMoment:
         """Look a moment up, on `branch` unless it names one."""

@@ -172,7 +172,8 @@ class CommitTimes:
         return self.words[slot], Microseconds(self.words[slot + 1])
 
     def close(self) -> None:
-        """Unmap the ring."""
+        """Unmap the ring, and forget whom it was to ask."""
+        self._not_before = None
         self.words.release()
         self._map.close()
         os.close(self._descriptor)

@@ -438,7 +438,7 @@ class Head:
                         for leftover in ("-wal", "-shm"):
                             remove_quietly(self.place.database_path + leftover)
         finally:
-            self._closing.close()  # also when the disk was full: everything is in the WAL
+            self._close_shared_parts()  # also when the disk was full: everything is in the WAL
 
     def _capture_without_file(self, keeper: Keeper) -> None:
         """Capture what the WAL has, where it can, by the one connection that is sure to be open."""
@@ -480,7 +480,19 @@ class Head:
         keeper = self.keeping.take_keeper()
         if keeper is not None:
             keeper.close(tidy=False)
-        self._closing.close()
+        self._close_shared_parts()
+
+    def _close_shared_parts(self) -> None:
+        """Close what is left, and have nothing that has us: else only the collector frees it."""
+        try:
+            self._closing.close()
+        finally:
+            self.own_history.exclude_processes = _refuse_to_write
+            self.keeping.forget_head()
+
+
+def _refuse_to_write() -> contextlib.AbstractContextManager[object]:
+    raise ValueError("the head is closed")
 
 
 __all__ = ["Head", "HeadPlace", "LostCommitsError"]

@@ -387,3 +387,9 @@ class HeadConnection:
         finally:
             if self._is_in_gate:
                 self._leave_gate()
+        # They have us: else only the collector frees this, and the head with it.
+        self.enter_write = self._leave_gate = _take_no_turn
+
+
+def _take_no_turn(statement: str | None = None) -> None:
+    """A closed connection neither waits nor writes."""

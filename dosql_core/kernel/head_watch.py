@@ -68,10 +68,9 @@ class HeadWatch:
                 heads = list(self._heads)
             except RuntimeError:  # one came or went meanwhile
                 continue
-            for head in heads:
-                self._look_at(head)
             looks_in_vain = 0 if heads else looks_in_vain + 1
-            heads.clear()
+            while heads:  # in no name of ours, which would keep a closed one until the next look
+                self._look_at(heads.pop())
             if looks_in_vain > _LOOKS_IN_VAIN_MAX:
                 self._thread = None
                 if not self._heads:

@@ -395,6 +395,11 @@ class Keeping:
             keeper, self._keeper = self._keeper, None
             return keeper
 
+    def forget_head(self) -> None:
+        """Let go of the head, which is closed and has us: they would keep each other."""
+        if hasattr(self, "_head"):
+            del self._head
+
     def unlock(self) -> None:
         """Let others be the keeper of what is at our path now."""
         self._maintenance_lock.unlock()

@@ -54,6 +54,7 @@ class Maintenance:
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
+        self._look = _look_at_nothing  # whose look it was has us, too
 
     def _run(self) -> None:
         while not self._stop:
@@ -69,3 +70,7 @@ class Maintenance:
                 self.failure = error
             with self._cycled:
                 self._cycled.notify_all()
+
+
+def _look_at_nothing(*, asked: bool) -> None:
+    """The thread has ended, or is about to."""

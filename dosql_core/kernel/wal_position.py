@@ -196,10 +196,15 @@ class LsnClock:
         return found
 
     def close(self) -> None:
-        """Close the descriptor of the WAL."""
+        """Close the descriptor of the WAL, and forget whoever told the position."""
+        self._position = _position_of_nothing
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _position_of_nothing() -> tuple[CapturedPosition, Lsn]:
+    raise ValueError("the head is closed")
 
 
 def _salts_of(header: bytes) -> tuple[int, int]:

@@ -49,10 +49,11 @@ class HistorySession(Session):
 
     def _equip(self) -> None:
         """Give the kernel connection what belongs to history."""
+        database = self.database  # without the session, which has the views
         self._guard = PastGuard(self.kernel)
         self._views = AttachedViews(
             self.kernel,
-            lambda branch_id, lsn: self.database.known(branch_id).view(lsn),
+            lambda branch_id, lsn: database.known(branch_id).view(lsn),
             AttachableView,
             self._guard,
         )

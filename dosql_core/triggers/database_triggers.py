@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
@@ -34,7 +35,9 @@ _log = logging.getLogger(__name__)
 class TriggeringDatabase(SealedHistory, Protocol):
     """What triggers need of a database."""
 
-    changes: ChangeStreams
+    @property
+    def changes(self) -> ChangeStreams:
+        """The row changes of every commit."""
 
     def look_at_schemas_again(self) -> None:
         """Have every connection find out what triggers there are before it writes next."""
@@ -48,8 +51,20 @@ class DatabaseTriggers(TriggerRegistry):
     """
 
     def __init__(self, database: TriggeringDatabase) -> None:
-        super().__init__(database.look_at_schemas_again, self._relations_anywhere)
-        self._database = database
+        # The database has us: it and we would keep each other until the collector comes.
+        this = weakref.ref(self)
+        self._database: TriggeringDatabase = weakref.proxy(database)
+
+        def look_again() -> None:
+            triggers = this()
+            if triggers is not None:
+                triggers._database.look_at_schemas_again()
+
+        def find_relations() -> Relations:
+            triggers = this()
+            return {} if triggers is None else triggers._relations_anywhere()
+
+        super().__init__(look_again, find_relations)
         self._running: dict[str, _AfterCommit] = {}
 
     def close(self) -> None:
