@@ -123,8 +123,8 @@ def remove_if_empty(target: Target) -> None:
     """Remove a database to which nothing was ever committed, unless somebody has it open."""
     path = target.path
     with suppress(dosql_dbapi.Error, OSError):  # then it stays, which harms nobody
-        if not os.path.getsize(path) and not os.path.lexists(path + "-wal"):
-            os.unlink(path)  # SQLite alone writes nothing before the first commit
+        if not os.path.getsize(path):  # SQLite alone writes nothing before the first commit
+            _unlink_unless_open(path)
         elif target.history:
             _remove_without_commits(path)
 
@@ -135,7 +135,12 @@ def _remove_without_commits(path: str) -> None:
         database.close()
         return
     database.detach()
-    os.unlink(path)
+    _unlink_unless_open(path)
+
+
+def _unlink_unless_open(path: str) -> None:
+    if not any(os.path.lexists(path + ending) for ending in ("-wal", "-shm", "-journal")):
+        os.unlink(path)
 
 
 def require_database(path: str) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -312,6 +313,12 @@ def test_a_script_that_goes_well_leaves_its_database_though_empty(dosql, tmp_pat
     assert dosql.ok("new.db", "select 1") == "1\n"
     assert dosql.run("new.db", "selec").status == 1  # it was there before
     assert _databases_in(tmp_path) == ["new.db", "new.db-dosql"]
+
+
+def test_what_another_process_has_done_meanwhile_is_left(dosql, tmp_path):
+    other = f"{sys.executable} -m dosql_core.command_line new.db 'create table t(a)'"
+    assert dosql.run("new.db", f".shell {other}", "selec").status == 1
+    assert dosql.ok("new.db", "select count(*) from t") == "0\n"
 
 
 def _databases_in(folder: Path) -> list[str]:
