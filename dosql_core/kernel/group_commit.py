@@ -128,17 +128,17 @@ class GroupCommit:
 
         Errors: TooManyOpenFilesError.
         """
-        if self._descriptor < 0:
-            directory = os.open(os.path.dirname(self._wal_path) or ".", os.O_RDONLY)
-            try:
-                self._descriptor = os.open(self._wal_path, os.O_RDONLY)
-            except BaseException:
-                os.close(directory)
-                raise
-            self._directory = directory
+        directory = os.open(os.path.dirname(self._wal_path) or ".", os.O_RDONLY)
+        try:
+            self._descriptor = os.open(self._wal_path, os.O_RDONLY)
+        except BaseException:
+            os.close(directory)
+            raise
+        self._directory = directory
 
     def _sync(self) -> None:
-        self.open_file()
+        if self._descriptor < 0:
+            self.open_file()
         if self._directory is not None:
             # a connection at synchronous=OFF may have made the file without syncing its name
             os.fsync(self._directory)
