@@ -46,6 +46,7 @@ from dosql_core.kernel.keeper import (
     Keeper,
     Stamp,
     is_another_file,
+    is_in_place,
     replaced_while_open,
     stamp_of,
 )
@@ -297,10 +298,7 @@ class Head:
 
     def is_in_place(self) -> bool:
         """Whether our file is still at our path."""
-        try:
-            return stamp_of(self.place.database_path)[:2] == self.file
-        except OSError:
-            return False
+        return is_in_place(self.place.database_path, self.file)
 
     def is_replaced(self) -> bool:
         """Whether another file has been put at our path; ours is open still."""

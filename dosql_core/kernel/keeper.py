@@ -84,7 +84,7 @@ class Keeper:
 
     def has_lost_its_file(self) -> bool:
         """Whether another file is where ours was, or none at all."""
-        return self.is_of_another_file() or not os.path.exists(self._path)
+        return not is_in_place(self._path, self._file)
 
     def _refuse_another_file(self) -> None:
         if self.is_of_another_file():
@@ -262,6 +262,14 @@ class _LockWait:
             _note_wait(self.gate, is_long=True)
         time.sleep(_LONG_PAUSE_SECONDS if is_long else _SHORT_PAUSE_SECONDS)
         return True
+
+
+def is_in_place(path: str, opened: tuple[int, int]) -> bool:
+    """Whether the file of that device and inode is still at `path`."""
+    try:
+        return stamp_of(path)[:2] == opened
+    except OSError:
+        return False
 
 
 def is_another_file(path: str, opened: tuple[int, int]) -> bool:
